@@ -30,20 +30,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-NULL = -1  # the value of a_j that stands for "aligned to nothing"
-LOG_ZERO = float("-inf")
+from latentnlp.distributions.alignment import LOG_ZERO, NULL, Posteriors
+
 
 
 @dataclass(frozen=True)
-class Posteriors:
-    """Expected counts under p(a), each in the shape of its potential."""
+class ChainPosteriors(Posteriors):
+    """The posteriors of a chain: the expected number of uses of each potential, in its shape."""
 
-    emission: Tensor  # [B, J, I]  p(a_j = i)
-    null: Tensor  # [B, J]  p(a_j = NULL)
     transition: Tensor  # [I+1, I] summed over the batch, or [B, I+1, I]
-    leave: Tensor  # [B, I+1]  expected number of jumps out of each memory
+    leave: Tensor  # [B, I+1]  jumps out of each memory
     final: Tensor  # [B, I+1]  p(m_J)
-    log_partition: Tensor  # [B]
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ class HiddenMarkov:
         result: Any = _LogPartition.apply(*self._potentials())
         return result
 
-    def posteriors(self) -> Posteriors:
+    def posteriors(self) -> ChainPosteriors:
         """Expected counts of every potential (no autograd)."""
         with torch.no_grad():
             log_z, trace = _forward(*self._potentials())
@@ -280,7 +277,7 @@ def _forward(
     )
 
 
-def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Posteriors:
+def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> ChainPosteriors:
     """The backward recursion: expected counts, each sentence weighted by ``weight`` [B]."""
     n_target = trace.alpha.shape[0]
     inverse_scale = trace.scale.reciprocal()
@@ -319,7 +316,7 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Pos
         n_memory = weighted.shape[-1]
         pairs = weighted.reshape(-1, n_memory).t() @ arriving.reshape(-1, n_memory)
     transition = (pairs * trace.transition)[..., 1:]
-    return Posteriors(gamma, null_count.t(), transition, leave_count, final, log_z)
+    return ChainPosteriors(gamma, null_count.t(), log_z, transition, leave_count, final)
 
 
 def _vector_matrix(vectors: Tensor, matrix: Tensor, out: Tensor) -> Tensor:

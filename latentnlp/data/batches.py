@@ -1,0 +1,147 @@
+"""Padded batches of sentence pairs of like lengths; their order is a function of (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentnlp.data.corpora import EncodedCorpus
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B sentence pairs, padded at the end with 0 to I source and J target words.
+
+    On a rank that has no row of a batch B is 0; the other shapes stay.
+    """
+
+    number: int  # which batch of the corpus this is: the same in every epoch
+    index: Tensor  # [B] int64, line numbers from 0; stays on the CPU
+    source: Tensor  # [B, I] int64
+    target: Tensor  # [B, J] int64
+    source_mask: Tensor  # [B, I] bool, True at words
+    target_mask: Tensor  # [B, J] bool, True at words
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def source_lengths(self) -> Tensor:
+        return self.source_mask.sum(1)  # [B]
+
+    @property
+    def target_lengths(self) -> Tensor:
+        return self.target_mask.sum(1)  # [B]
+
+    def reversed(self) -> Batch:
+        """The same pairs in the other direction: source becomes target."""
+        return Batch(
+            number=self.number,
+            index=self.index,
+            source=self.target,
+            target=self.source,
+            source_mask=self.target_mask,
+            target_mask=self.source_mask,
+        )
+
+    def to(self, device: torch.device | str) -> Batch:
+        return Batch(
+            number=self.number,
+            index=self.index,
+            source=self.source.to(device, non_blocking=True),
+            target=self.target.to(device, non_blocking=True),
+            source_mask=self.source_mask.to(device, non_blocking=True),
+            target_mask=self.target_mask.to(device, non_blocking=True),
+        )
+
+
+class Batches:
+    """A corpus cut into batches of fixed composition.
+
+    Pairs are sorted by (I, J, line) and cut greedily so that B · max I · max J <= `cells` and
+    B <= `max_sentences`; a single pair over the budget is a batch of its own. Skipped pairs
+    (length 0) are in no batch. Only the order of the batches changes from epoch to epoch.
+
+    Rank r of `world` gets the rows r, r + world, ... of every batch, padded to the I and J of the
+    whole batch: all ranks take equally many steps, together over the batches that one process sees.
+
+    Memory: one int64 a pair, and one a batch. The words stay in the mapped corpus.
+    """
+
+    def __init__(
+        self,
+        corpus: EncodedCorpus,
+        cells: int,
+        max_sentences: int,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if cells < 1 or max_sentences < 1 or not 0 <= rank < world:
+            raise ValueError(f"{cells=}, {max_sentences=} must be >= 1; 0 <= {rank=} < {world=}")
+        self._corpus, self._seed, self._shuffle = corpus, seed, shuffle
+        self._rank, self._world = rank, world
+        source, target = corpus.source_lengths, corpus.target_lengths
+        used = np.flatnonzero((source > 0) & (target > 0))
+        self._order = used[np.lexsort((target[used], source[used]))]  # stable: ties by line
+        self._starts = _cut(source[self._order], target[self._order], cells, max_sentences)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from its `start`-th on, in an order fixed by (seed, epoch)."""
+        order = np.arange(len(self))
+        if self._shuffle:
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(self))
+        return map(self._batch, order[start:].tolist())
+
+    def _batch(self, number: int) -> Batch:
+        corpus = self._corpus
+        rows = self._order[self._starts[number] : self._starts[number + 1]]
+        source_width = int(corpus.source_lengths[rows].max())  # of all ranks' rows
+        target_width = int(corpus.target_lengths[rows].max())
+        rows = rows[self._rank :: self._world]
+        source, source_mask = _pad(corpus.source_ids, corpus.source_offsets, rows, source_width)
+        target, target_mask = _pad(corpus.target_ids, corpus.target_offsets, rows, target_width)
+        return Batch(
+            number=number,
+            index=torch.from_numpy(rows.copy()),
+            source=source,
+            target=target,
+            source_mask=source_mask,
+            target_mask=target_mask,
+        )
+
+
+def _cut(source: np.ndarray, target: np.ndarray, cells: int, max_sentences: int) -> np.ndarray:
+    """Where each batch of the sorted pairs starts and the last one ends: int64 [batches + 1].
+
+    For b = 1, 2, ... pairs from a start on, cost(b) = b · I_b · max(J_1 .. J_b) never falls,
+    because the pairs are sorted by I: the largest b within the budget is a binary search.
+    """
+    starts = [0]
+    while starts[-1] < len(source):
+        window = slice(starts[-1], starts[-1] + max_sentences)
+        i = source[window].astype(np.int64)
+        j = np.maximum.accumulate(target[window].astype(np.int64))
+        cost = np.arange(1, len(i) + 1) * i * j
+        starts.append(starts[-1] + max(1, int(np.searchsorted(cost, cells, side="right"))))
+    return np.array(starts, dtype=np.int64)
+
+
+def _pad(
+    ids: np.ndarray, offsets: np.ndarray, rows: np.ndarray, width: int
+) -> tuple[Tensor, Tensor]:
+    """The sentences `rows` [B] of the flat `ids`: padded int64 and mask bool, both [B, width]."""
+    starts, ends = offsets[rows], offsets[rows + 1]
+    position = starts[:, None] + np.arange(width)  # [B, width]
+    mask = position < ends[:, None]
+    position[~mask] = 0  # anywhere inside the array
+    padded = np.where(mask, ids[position], 0).astype(np.int64)
+    return torch.from_numpy(padded), torch.from_numpy(mask)

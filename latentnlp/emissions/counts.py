@@ -1,0 +1,133 @@
+r"""Emissions from expected counts, smoothed by a prior: the lexicon of classical aligners.
+
+    p(y | x) = (n(x, y) + κ m(y | x)) / (n(x) + κ)
+
+is the posterior mean of a Dirichlet prior with mean m and strength κ, given the counts n. The
+counts are a sparse table over the word pairs that were seen together (`data.cooccurrences`). m is
+
+    "uniform"   1 / |Y|
+    "unigram"   the share of y in the text
+    "neural"    p_θ(y | x) of `type_based`: where x is rare, θ says what words spelt and used like
+                x become; where x is frequent, the counts speak (an amortised prior)
+
+NULL has counts too, smoothed by the unigram.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from latentnlp.data.batches import Batch
+from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
+from latentnlp.data.vocabulary import Vocabulary
+from latentnlp.emissions import type_based
+from latentnlp.emissions._base import Emission
+from latentnlp.emissions.type_based import log_unigram
+
+
+@dataclass(frozen=True)
+class Config:
+    mean: Literal["uniform", "unigram", "neural"] = "unigram"
+    strength: float = 3.0  # κ
+    null_strength: float = 1000.0  # κ of NULL's own distribution
+    neural: type_based.Config = field(default_factory=type_based.Config)
+
+
+class CountEmission(Emission):
+    """``transposed``: the pairs of the table are (target, source), as in the reverse direction of
+    an aligner whose two directions share one table of pairs."""
+
+    pairs: Tensor  # int64 [P], rising: first word · size of the second vocabulary + second word
+    counts: Tensor  # [P]  n(x, y)
+    totals: Tensor  # [|X|]  n(x)
+    null_counts: Tensor  # [|Y|]
+    unigram: Tensor  # [|Y|]
+    fixed_mean: Tensor  # [|Y|]
+
+    def __init__(
+        self, config: Config, source: Vocabulary, target: Vocabulary, transposed: bool = False
+    ) -> None:
+        super().__init__()
+        self.config, self.transposed = config, transposed
+        self.second_size = len(source) if transposed else len(target)
+        unigram = log_unigram(target).exp()
+        uniform = torch.full_like(unigram, 1 / len(target))
+        self.register_buffer("unigram", unigram, persistent=False)
+        fixed = uniform if config.mean == "uniform" else unigram
+        self.register_buffer("fixed_mean", fixed, persistent=False)
+        self.register_buffer("pairs", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("counts", torch.zeros(1))
+        self.register_buffer("totals", torch.zeros(len(source)))
+        self.register_buffer("null_counts", torch.zeros(len(target)))
+        self.neural = None
+        if config.mean == "neural":
+            self.neural = type_based.build(config.neural, source, target)
+
+    def start(self, cooccurrences: Cooccurrences) -> None:
+        """Zero counts over the word pairs of a corpus: p is the prior mean."""
+        first = cooccurrences.source_words.to(self.pairs)
+        self.pairs = first * self.second_size + cooccurrences.target_words.to(self.pairs)
+        self.counts = torch.zeros(len(self.pairs), device=self.pairs.device)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        cells = self.lookup(batch)  # [B, J, I]
+        if self.neural is None:
+            mean = self.fixed_mean[batch.target].unsqueeze(2)  # [B, J, 1]
+        else:
+            mean = self.neural(batch)[0].exp()
+        total = self.totals[batch.source].unsqueeze(1)  # [B, 1, I]
+        return self.smooth(self.counts[cells], total, mean), self.log_null()[batch.target]
+
+    def smooth(self, count: Tensor, total: Tensor, mean: Tensor) -> Tensor:
+        """log of (n(x, y) + κ m(y | x)) / (n(x) + κ)."""
+        strength = self.config.strength
+        return (count + strength * mean).log() - (total + strength).log()
+
+    def log_null(self) -> Tensor:
+        """log p(y | NULL), [|Y|]."""
+        strength = self.config.null_strength
+        counts = self.null_counts + strength * self.unigram
+        return counts.log() - (self.null_counts.sum() + strength).log()
+
+    def lookup(self, batch: Batch) -> Tensor:
+        """The place of each cell's word pair in the table, [B, J, I]; OUTSIDE if it has none."""
+        source, target = batch.source.unsqueeze(1), batch.target.unsqueeze(2)
+        first, second = (target, source) if self.transposed else (source, target)
+        key = first * self.second_size + second
+        place = torch.searchsorted(self.pairs, key).clamp_max(len(self.pairs) - 1)
+        return torch.where(self.pairs[place] == key, place, OUTSIDE)
+
+    def pair_mean(self) -> Tensor | None:
+        """m(y | x) of every pair of the table, [P]; None where m does not depend on x."""
+        if self.neural is None:
+            return None
+        first = torch.div(self.pairs, self.second_size, rounding_mode="floor")
+        second = self.pairs - first * self.second_size
+        source, target = (second, first) if self.transposed else (first, second)
+        return self.neural.log_prob_pairs(source, target).exp()
+
+    def maximise(self, counts: Tensor, null_counts: Tensor) -> None:
+        """The M-step: take over the expected counts of all pairs [P] and of NULL [|Y|]."""
+        counts[OUTSIDE] = 0.0
+        self.counts = counts
+        self.null_counts.copy_(null_counts)
+        first = torch.div(self.pairs, self.second_size, rounding_mode="floor")
+        source = self.pairs - first * self.second_size if self.transposed else first
+        self.totals.zero_().index_add_(0, source, counts)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest) -> None:
+        # The number of pairs belongs to what is loaded, not to the module it is loaded into.
+        for name in ("pairs", "counts"):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def build(
+    config: Config, source: Vocabulary, target: Vocabulary, transposed: bool = False
+) -> CountEmission:
+    return CountEmission(config, source, target, transposed)

@@ -1,0 +1,85 @@
+r"""Neural emissions that look at the source word alone.
+
+    p(y | x) = exp(h(x) · w(y) + b(y)) / Σ_v exp(h(x) · w(v) + b(v)),    h(x) = v(x) + tanh(A v(x))
+    p(y | NULL) = softmax(c)(y)
+
+The distribution depends on the source *type*: one normaliser per unique source word of the batch
+serves all its tokens, and no [tokens × V] tensor is made. With ``ngrams`` the words on both sides
+are made of characters too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from latentnlp.data.batches import Batch
+from latentnlp.data.vocabulary import Vocabulary
+from latentnlp.emissions._base import Emission, log_normaliser
+from latentnlp.emissions._words import WordVectors
+
+
+@dataclass(frozen=True)
+class Config:
+    dim: int = 128
+    ngrams: tuple[int, ...] = (3, 4, 5)  # character n-gram lengths; [] for words as atoms
+
+
+class TypeBasedEmission(Emission):
+    def __init__(self, config: Config, source: Vocabulary, target: Vocabulary) -> None:
+        super().__init__()
+        self.source_words = WordVectors(source, config.dim, config.ngrams)
+        self.hidden = nn.Linear(config.dim, config.dim)
+        self.target_words = WordVectors(target, config.dim, config.ngrams)
+        unigram = log_unigram(target)
+        self.target_bias = nn.Parameter(unigram.clone())
+        self.null_logits = nn.Parameter(unigram.clone())
+        for table in (self.source_words, self.target_words):
+            for embedding in table.modules():
+                if isinstance(embedding, nn.Embedding) and embedding.weight.abs().sum() > 0:
+                    nn.init.normal_(embedding.weight, std=config.dim**-0.5)
+
+    def represent(self, words: Tensor) -> Tensor:
+        """h(x), [..., d], of source words [...]."""
+        vectors = self.source_words(words)
+        return vectors + torch.tanh(self.hidden(vectors))
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        # One normaliser per distinct word. `unique` has a size that depends on the data, which a
+        # GPU must wait for, so the batch finds its distinct words where it is made, on the CPU.
+        types, inverse = batch.source_types, batch.source_inverse
+        hidden = self.represent(types)  # [U, d]
+        weight = self.target_words.everything()  # [V, d]
+        log_z = log_normaliser(hidden, weight, self.target_bias)  # [U]
+        target = torch.nn.functional.embedding(batch.target, weight)  # [B, J, d]
+        scores = target @ hidden[inverse].transpose(1, 2)  # [B, J, I]
+        log_emission = scores + self.target_bias[batch.target].unsqueeze(-1)
+        log_emission = log_emission.float() - log_z[inverse].unsqueeze(1)
+        return log_emission, self.null_logits.log_softmax(-1)[batch.target]
+
+    def log_prob_pairs(self, source: Tensor, target: Tensor) -> Tensor:
+        """log p(y_n | x_n), [N], of word pairs [N]."""
+        types, inverse = source.unique(return_inverse=True)
+        hidden, weight = self.represent(types), self.target_words.everything()
+        log_z = log_normaliser(hidden, weight, self.target_bias)
+        parts = []
+        for place, y in zip(inverse.split(2**18), target.split(2**18), strict=True):
+            parts.append((hidden[place] * weight[y]).sum(-1) + self.target_bias[y] - log_z[place])
+        return torch.cat(parts)
+
+    def log_prob_rows(self, words: Tensor) -> Tensor:
+        """log p(· | x), [U, V], of the source words [U]: for inspection and tables."""
+        scores = self.represent(words) @ self.target_words.everything().t() + self.target_bias
+        return scores.log_softmax(-1)
+
+
+def log_unigram(vocabulary: Vocabulary) -> Tensor:
+    """log of the add-one smoothed unigram distribution; the two specials count as unseen words."""
+    counts = torch.tensor(vocabulary.counts, dtype=torch.float32) + 1
+    return (counts / counts.sum()).log()
+
+
+def build(config: Config, source: Vocabulary, target: Vocabulary) -> TypeBasedEmission:
+    return TypeBasedEmission(config, source, target)

@@ -1,0 +1,33 @@
+"""What every position model answers: the half of an aligner that does not look at target words."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from latentnlp.data.batches import Batch
+from latentnlp.distributions.alignment import AlignmentDistribution, Posteriors
+
+
+class PositionModel(nn.Module):
+    """p(a | x, J), with the probability of NULL as its one common parameter."""
+
+    def __init__(self, null_probability: float) -> None:
+        super().__init__()
+        self.null_logit = nn.Parameter(torch.logit(torch.tensor(null_probability)))
+
+    def forward(
+        self, batch: Batch, log_emission: Tensor, log_null: Tensor
+    ) -> AlignmentDistribution:
+        """p(a, y | x) over all a, from log p(y_j | x_i) [B, J, I] and log p(y_j | NULL) [B, J]."""
+        raise NotImplementedError
+
+    def statistics(self, batch: Batch, posteriors: Posteriors) -> dict[str, Tensor]:
+        """Expected counts that `maximise` needs, in shapes that do not depend on the batch."""
+        words = batch.target_mask.sum().to(posteriors.null.dtype)
+        return {"null": posteriors.null.sum(), "words": words}
+
+    def maximise(self, statistics: dict[str, Tensor]) -> None:
+        """The M-step: set the parameters from summed expected counts. Never lowers E[log p]."""
+        share = statistics["null"] / statistics["words"].clamp_min(1.0)
+        self.null_logit.copy_(torch.logit(share.float(), eps=1e-4))
