@@ -17,56 +17,58 @@ from torch.nn.functional import embedding_bag
 from latentnlp.data.vocabulary import SPECIALS, Vocabulary
 
 
+_MOST_GRAMS = 48
+
+
 class WordVectors(nn.Module):
     """E[w], and G where ``ngrams`` names lengths (empty: no characters)."""
+
+    members: Tensor  # int64 [V, most n-grams of a word], padded with 0
 
     def __init__(self, vocabulary: Vocabulary, dim: int, ngrams: tuple[int, ...]) -> None:
         super().__init__()
         self.table = nn.Embedding(len(vocabulary), dim)
-        self.has_ngrams = bool(ngrams)
+        nn.init.normal_(self.table.weight, std=dim**-0.5)
+        self.grams = None
         if ngrams:
-            # Characters carry what is shared; the table starts at zero and learns what is not.
+            # Characters carry what words share; the table starts at zero and learns what they do not.
             nn.init.zeros_(self.table.weight)
-            members, offsets, size = ngram_members(vocabulary.words, ngrams)
+            members, size = ngram_members(vocabulary.words, ngrams)
             self.grams = nn.Embedding(size, dim)
+            nn.init.normal_(self.grams.weight, std=dim**-0.5)
             # What the vocabulary implies is not saved with the weights.
             self.register_buffer("members", members, persistent=False)
-            self.register_buffer("offsets", offsets, persistent=False)
-
-    def everything(self) -> Tensor:
-        """The vectors of the whole vocabulary, [V, d]."""
-        if not self.has_ngrams:
-            return self.table.weight
-        members, offsets = self.get_buffer("members"), self.get_buffer("offsets")
-        return self.table.weight + embedding_bag(
-            members, self.grams.weight, offsets, mode="mean", include_last_offset=True
-        )
 
     def forward(self, words: Tensor) -> Tensor:
-        """The vectors of ``words`` [...], [..., d]."""
-        if not self.has_ngrams:
+        """v(w), [N, d], of words [N]."""
+        if self.grams is None:
             return self.table(words)
-        return nn.functional.embedding(words, self.everything())
+        bags = embedding_bag(self.members[words], self.grams.weight, mode="mean", padding_idx=0)
+        return self.table(words) + bags
+
+    def everything(self) -> Tensor:
+        """v(w) of the whole vocabulary, [V, d]."""
+        if self.grams is None:
+            return self.table.weight
+        bags = embedding_bag(self.members, self.grams.weight, mode="mean", padding_idx=0)
+        return self.table.weight + bags
 
 
-def ngram_members(
-    words: tuple[str, ...], lengths: tuple[int, ...]
-) -> tuple[Tensor, Tensor, int]:
-    """For each word the ids of its character n-grams, flat, and where each word's list begins.
+def ngram_members(words: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Tensor, int]:
+    """The ids of each word's character n-grams, [V, most], padded with 0; and how many ids exist.
 
-    The word is marked by ^ and $; only n-grams that two words share get an id. Id 0 is "no shared
-    n-gram", so no list is empty.
+    The word is marked by ^ and $. Only n-grams that two words share get an id, and a word keeps its
+    first 48.
     """
     spelt = [() if word in SPECIALS else _grams(word, lengths) for word in words]
     frequency = Counter(gram for grams in spelt for gram in grams)
     kept = sorted(gram for gram, count in frequency.items() if count > 1)
     ids = {gram: number for number, gram in enumerate(kept, start=1)}
-    flat: list[int] = []
-    offsets = [0]
-    for grams in spelt:
-        flat.extend([ids[gram] for gram in grams if gram in ids] or [0])
-        offsets.append(len(flat))
-    return torch.tensor(flat), torch.tensor(offsets), len(ids) + 1
+    shared = [[ids[gram] for gram in grams if gram in ids][:_MOST_GRAMS] for grams in spelt]
+    members = torch.zeros(len(words), max(1, *map(len, shared)), dtype=torch.int64)
+    for row, grams in zip(members, shared, strict=True):
+        row[: len(grams)] = torch.tensor(grams, dtype=torch.int64)
+    return members, len(ids) + 1
 
 
 def _grams(word: str, lengths: tuple[int, ...]) -> tuple[str, ...]:

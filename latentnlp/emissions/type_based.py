@@ -36,13 +36,9 @@ class TypeBasedEmission(Emission):
         unigram = log_unigram(target)
         self.target_bias = nn.Parameter(unigram.clone())
         self.null_logits = nn.Parameter(unigram.clone())
-        for table in (self.source_words, self.target_words):
-            for embedding in table.modules():
-                if isinstance(embedding, nn.Embedding) and embedding.weight.abs().sum() > 0:
-                    nn.init.normal_(embedding.weight, std=config.dim**-0.5)
 
     def represent(self, words: Tensor) -> Tensor:
-        """h(x), [..., d], of source words [...]."""
+        """h(x), [U, d], of source words [U]."""
         vectors = self.source_words(words)
         return vectors + torch.tanh(self.hidden(vectors))
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from toy_learner import ToyBatches, ToyConfig, ToyLearner, train, untimed
 
-from latentnlp.checkpoint import load
+from latentnlp.checkpoint import CheckpointStore, load
 from latentnlp.errors import UserError
 from latentnlp.loop import FitResult, fit
 from latentnlp.run import RunDirectory, seed_everything
@@ -101,6 +101,29 @@ def _next_number(run: RunDirectory) -> torch.Tensor:
     """What torch draws next according to the stage's last checkpoint."""
     torch.set_rng_state(run.checkpoints.load("s")["random"][0])
     return torch.rand(())
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_death_between_the_record_and_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    """The record of an epoch without its checkpoint is dropped and written again: once."""
+    _, expected = train(tmp_path / "whole", ToyConfig(), checkpoint_seconds=1000.0)
+    really, calls = CheckpointStore.save, 0
+
+    def save(store: CheckpointStore, *state: Any, **more: Any) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == moment + 1:
+            raise KeyboardInterrupt
+        return really(store, *state, **more)
+
+    monkeypatch.setattr(CheckpointStore, "save", save)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "parts", ToyConfig(), checkpoint_seconds=1000.0)
+    _, got = train(tmp_path / "parts", ToyConfig(), checkpoint_seconds=1000.0)
+    assert torch.equal(got, expected)
+    assert untimed(tmp_path / "parts") == untimed(tmp_path / "whole")
 
 
 def test_no_checkpoint_inside_an_epoch_where_the_learner_forbids_it(tmp_path: Path) -> None:
