@@ -13,50 +13,69 @@ from latentnlp.data.corpora import EncodedCorpus
 
 
 @dataclass(frozen=True, eq=False)
+class Side:
+    """One side of a batch: B sentences padded at the end with 0 to T words."""
+
+    words: Tensor  # [B, T] int64
+    mask: Tensor  # [B, T] bool, True at words
+    types: Tensor  # [U] int64, the distinct words of the batch, rising (0 among them where padded)
+    places: Tensor  # [B, T] int64, words == types[places]
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.mask.sum(1)  # [B]
+
+    def to(self, device: torch.device | str) -> Side:
+        tensors = (self.words, self.mask, self.types, self.places)
+        return Side(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
-    """B sentence pairs, padded at the end with 0 to I source and J target words.
+    """B sentence pairs, padded to I source and J target words.
 
     On a rank that has no row of a batch B is 0; the other shapes stay.
     """
 
     number: int  # which batch of the corpus this is: the same in every epoch
     index: Tensor  # [B] int64, line numbers from 0; stays on the CPU
-    source: Tensor  # [B, I] int64
-    target: Tensor  # [B, J] int64
-    source_mask: Tensor  # [B, I] bool, True at words
-    target_mask: Tensor  # [B, J] bool, True at words
+    source_side: Side
+    target_side: Side
 
     def __len__(self) -> int:
         return len(self.index)
 
     @property
+    def source(self) -> Tensor:
+        return self.source_side.words  # [B, I]
+
+    @property
+    def target(self) -> Tensor:
+        return self.target_side.words  # [B, J]
+
+    @property
+    def source_mask(self) -> Tensor:
+        return self.source_side.mask  # [B, I]
+
+    @property
+    def target_mask(self) -> Tensor:
+        return self.target_side.mask  # [B, J]
+
+    @property
     def source_lengths(self) -> Tensor:
-        return self.source_mask.sum(1)  # [B]
+        return self.source_side.lengths  # [B]
 
     @property
     def target_lengths(self) -> Tensor:
-        return self.target_mask.sum(1)  # [B]
+        return self.target_side.lengths  # [B]
 
     def reversed(self) -> Batch:
         """The same pairs in the other direction: source becomes target."""
-        return Batch(
-            number=self.number,
-            index=self.index,
-            source=self.target,
-            target=self.source,
-            source_mask=self.target_mask,
-            target_mask=self.source_mask,
-        )
+        return Batch(self.number, self.index, self.target_side, self.source_side)
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(
-            number=self.number,
-            index=self.index,
-            source=self.source.to(device, non_blocking=True),
-            target=self.target.to(device, non_blocking=True),
-            source_mask=self.source_mask.to(device, non_blocking=True),
-            target_mask=self.target_mask.to(device, non_blocking=True),
-        )
+        sides = self.source_side.to(device), self.target_side.to(device)
+        return Batch(self.number, self.index, *sides)
 
 
 class Batches:
@@ -94,6 +113,10 @@ class Batches:
     def __len__(self) -> int:
         return len(self._starts) - 1
 
+    def __iter__(self) -> Iterator[Batch]:
+        """All batches in the order of their numbers."""
+        return map(self._batch, range(len(self)))
+
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from its `start`-th on, in an order fixed by (seed, epoch)."""
         order = np.arange(len(self))
@@ -107,15 +130,11 @@ class Batches:
         source_width = int(corpus.source_lengths[rows].max())  # of all ranks' rows
         target_width = int(corpus.target_lengths[rows].max())
         rows = rows[self._rank :: self._world]
-        source, source_mask = _pad(corpus.source_ids, corpus.source_offsets, rows, source_width)
-        target, target_mask = _pad(corpus.target_ids, corpus.target_offsets, rows, target_width)
         return Batch(
             number=number,
             index=torch.from_numpy(rows.copy()),
-            source=source,
-            target=target,
-            source_mask=source_mask,
-            target_mask=target_mask,
+            source_side=_pad(corpus.source_ids, corpus.source_offsets, rows, source_width),
+            target_side=_pad(corpus.target_ids, corpus.target_offsets, rows, target_width),
         )
 
 
@@ -135,13 +154,18 @@ def _cut(source: np.ndarray, target: np.ndarray, cells: int, max_sentences: int)
     return np.array(starts, dtype=np.int64)
 
 
-def _pad(
-    ids: np.ndarray, offsets: np.ndarray, rows: np.ndarray, width: int
-) -> tuple[Tensor, Tensor]:
-    """The sentences `rows` [B] of the flat `ids`: padded int64 and mask bool, both [B, width]."""
+def _pad(ids: np.ndarray, offsets: np.ndarray, rows: np.ndarray, width: int) -> Side:
+    """The sentences `rows` [B] of the flat `ids`, padded to `width`."""
     starts, ends = offsets[rows], offsets[rows + 1]
     position = starts[:, None] + np.arange(width)  # [B, width]
     mask = position < ends[:, None]
     position[~mask] = 0  # anywhere inside the array
-    padded = np.where(mask, ids[position], 0).astype(np.int64)
-    return torch.from_numpy(padded), torch.from_numpy(mask)
+    return side(np.where(mask, ids[position], 0).astype(np.int64), mask)
+
+
+def side(words: np.ndarray, mask: np.ndarray) -> Side:
+    """A side from padded words [B, T]. Its distinct words are found here, on the CPU: on a GPU
+    `unique` would make every step wait for the device."""
+    types, places = np.unique(words, return_inverse=True)
+    tensors = (words, mask, types, places.reshape(words.shape))
+    return Side(*(torch.from_numpy(array) for array in tensors))

@@ -25,35 +25,48 @@ class Cooccurrences:
     """The word pairs of a corpus and the cells of its batches.
 
     ``source_words`` and ``target_words``, int32 [P]: the ids of pair p, sorted by (x, y).
-    Pair 0 is OUTSIDE.
+    Pair 0 is OUTSIDE. ``size`` is the number of cells, padding included.
+
+    All processes number the same pairs; each reads its own rows of a batch (see `Batches`).
     """
 
     def __init__(
-        self, source_words: Tensor, target_words: Tensor, cells: np.ndarray, starts: np.ndarray
+        self,
+        source_words: Tensor,
+        target_words: Tensor,
+        cells: np.ndarray,
+        starts: np.ndarray,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.source_words, self.target_words = source_words, target_words
-        self._cells, self._starts = cells, starts
+        self.size = int(starts[-1])
+        self._cells, self._starts = torch.from_numpy(cells), starts
+        self._rank, self._world = rank, world
 
     def __len__(self) -> int:
         return len(self.source_words)
 
     def cells(self, batch: Batch) -> Tensor:
         """The number of the word pair of each cell, int32 [B, I, J]; OUTSIDE at padding."""
-        return torch.from_numpy(self._cells[self.span(batch)]).view(
-            len(batch), batch.source.shape[1], batch.target.shape[1]
-        )
+        return self.block(self._cells, batch)
 
-    def span(self, batch: Batch) -> slice:
-        """Where the cells of ``batch`` lie among all ``size`` cells."""
-        return slice(int(self._starts[batch.number]), int(self._starts[batch.number + 1]))
-
-    @property
-    def size(self) -> int:
-        return int(self._starts[-1])
+    def block(self, values: Tensor, batch: Batch) -> Tensor:
+        """The view [B, I, J] on the cells of ``batch`` among the values [size] of all cells."""
+        start, end = self._starts[batch.number], self._starts[batch.number + 1]
+        shape = (-1, batch.source.shape[1], batch.target.shape[1])
+        return values[start:end].view(shape)[self._rank :: self._world]
 
     @classmethod
-    def build(cls, corpus: EncodedCorpus, batches: Batches, file: Path) -> Cooccurrences:
-        """Number the pairs and write the cells to ``file``.
+    def build(
+        cls,
+        corpus: EncodedCorpus,
+        batches: Batches,
+        file: Path,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Cooccurrences:
+        """Number the pairs and write the cells to ``file``. ``batches`` are those of one process.
 
         Word by word of the source vocabulary: all target words that x ever meets are marked in one
         table of |Y| numbers, so no cell is ever sorted or searched for.
@@ -80,6 +93,8 @@ class Cooccurrences:
             torch.from_numpy(np.concatenate(target_words)),
             cells,
             starts,
+            rank,
+            world,
         )
 
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from latentnlp.data.batches import Batch
+from latentnlp.data.batches import Batch, Side, side
 from latentnlp.data.corpora import ListText, ParallelText
 from latentnlp.data.textfiles import read_lines
 from latentnlp.data.vocabulary import PAD, SPECIALS, UNK, Vocabulary
@@ -124,8 +124,8 @@ def from_dataset(dataset: tt.Dataset, names: tuple[str, str] | None = None) -> L
     names = _two_names(dataset.fields, names)
     sides: tuple[list[list[str]], list[list[str]]] = [], []
     for number, example in enumerate(dataset):
-        for name, side in zip(names, sides, strict=True):
-            side.append(_words(example, name, number))
+        for name, column in zip(names, sides, strict=True):
+            column.append(_words(example, name, number))
     return ListText(*sides, name=f"torchtext dataset ({names[0]}, {names[1]})")
 
 
@@ -190,7 +190,7 @@ def from_iterator(
     target_vocabulary: Vocabulary,
     names: tuple[str, str] | None = None,
 ) -> Iterator[Batch]:
-    """One pass over a torchtext iterator (endless if it repeats), on the iterator's device.
+    """One pass over a torchtext iterator (endless if it repeats), as batches on the CPU.
 
     `index` holds the numbers of the examples in the iterator's dataset; pairs with an empty side
     are left out, as in `Batches`. torchtext draws new batches in every pass: `number` only counts
@@ -226,7 +226,7 @@ def from_batch(
     index: Tensor,
     names: tuple[str, str] | None = None,
 ) -> Batch:
-    """One torchtext batch; `number` and `index` [B] are the caller's (see `Batch`).
+    """One torchtext batch, on the CPU; `number` and `index` [B] are the caller's (see `Batch`).
 
     Initial and final tokens go, padding moves to the end, ids change by way of the words; rows with
     an empty side are left out. Where a Field has no ``include_lengths``, a padding token that a
@@ -286,10 +286,10 @@ class _Column:
 
     name: str
     field: tt.Field
-    table: Tensor  # [torchtext's ids] int64: the ids here
+    table: np.ndarray  # [torchtext's ids] int64: the ids here
 
-    def rows(self, batch: tt.Batch) -> list[Tensor]:
-        """The word ids of each sentence: B tensors int64, without any padding."""
+    def rows(self, batch: tt.Batch) -> list[np.ndarray]:
+        """The word ids of each sentence: B arrays int64, without any padding."""
         value = getattr(batch, self.name)
         ids: Tensor = value[0] if self.field.include_lengths else value
         if ids.dim() != 2:
@@ -301,7 +301,7 @@ class _Column:
         lengths = value[1] if self.field.include_lengths else self._lengths(ids)  # [B]
         begin = int(self.field.init_token is not None)
         end = int(self.field.eos_token is not None)
-        ours, width = self.table.to(ids.device)[ids.long()], ids.shape[1]
+        ours, width = self.table[ids.long().cpu().numpy()], ids.shape[1]  # [B, L]
         rows = []
         for row, length in zip(ours, lengths.tolist(), strict=True):
             start = width - length if self.field.pad_first else 0
@@ -329,7 +329,7 @@ def _columns(
                 f"torchtext Field {name!r} has a postprocessing, which may make anything of the "
                 "ids: convert the dataset instead (from_dataset)"
             )
-        columns.append(_Column(name, field, torch.tensor(vocabulary.encode(_vocab(field).itos))))
+        columns.append(_Column(name, field, np.array(vocabulary.encode(_vocab(field).itos))))
     return columns
 
 
@@ -338,17 +338,17 @@ def _convert(batch: tt.Batch, columns: list[_Column], number: int, index: Tensor
     if not len(source) == len(target) == len(index):
         raise ValueError(f"{len(source)} and {len(target)} sentences, but {len(index)} numbers")
     used = [n for n in range(len(index)) if len(source[n]) and len(target[n])]
-    source_ids, source_mask = _pad([source[n] for n in used])
-    target_ids, target_mask = _pad([target[n] for n in used])
-    return Batch(number, index[used], source_ids, target_ids, source_mask, target_mask)
+    sides = (_side([rows[n] for n in used]) for rows in (source, target))
+    return Batch(number, index[used], *sides)
 
 
-def _pad(rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Padded ids int64 and mask bool, both [B, longest]."""
-    if not rows:
-        return torch.zeros(0, 0, dtype=torch.int64), torch.zeros(0, 0, dtype=torch.bool)
-    mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True)
-    return pad_sequence(rows, batch_first=True, padding_value=PAD), mask
+def _side(rows: list[np.ndarray]) -> Side:
+    """The sentences [B], padded at the end to the longest, as one side of a batch."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]  # [B, T]
+    words = np.full(mask.shape, PAD, dtype=np.int64)
+    words[mask] = np.concatenate([np.empty(0, dtype=np.int64), *rows])
+    return side(words, mask)
 
 
 def _numbered(dataset: tt.Dataset) -> tt.Dataset:

@@ -33,7 +33,6 @@ from torch.nn.functional import pad
 from latentnlp.distributions.alignment import LOG_ZERO, NULL, Posteriors
 
 
-
 @dataclass(frozen=True)
 class ChainPosteriors(Posteriors):
     """The posteriors of a chain: the expected number of uses of each potential, in its shape."""
@@ -174,14 +173,14 @@ class HiddenMarkov:
 
     def _sample(self, samples: int, generator: torch.Generator | None) -> Tensor:
         _, trace = _forward(*self._potentials())
-        n_target, n_batch, n_memory = trace.alpha.shape
+        n_target, n_batch, _n_memory = trace.alpha.shape
         row = torch.arange(n_batch, device=trace.alpha.device)
         weights = (trace.alpha[-1] * trace.final).expand(samples, -1, -1)  # [S, B, M]
 
         def draw(p: Tensor) -> Tensor:
             cumulative = p.cumsum(-1)
             uniform = torch.rand(
-                p.shape[:-1] + (1,), generator=generator, device=p.device, dtype=p.dtype
+                (*p.shape[:-1], 1), generator=generator, device=p.device, dtype=p.dtype
             )
             index = (cumulative <= uniform * cumulative[..., -1:]).sum(-1)
             return index.clamp_max(p.shape[-1] - 1)
@@ -348,7 +347,14 @@ class _LogPartition(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (weight,) = gradients
         counts = _backward(ctx.trace, ctx.log_z, weight.to(ctx.log_z.dtype))
-        ordered = (counts.emission, counts.transition, None, counts.null, counts.leave, counts.final)
+        ordered = (
+            counts.emission,
+            counts.transition,
+            None,
+            counts.null,
+            counts.leave,
+            counts.final,
+        )
         return tuple(
             None if not needed or dtype is None or count is None else count.to(dtype)
             for count, dtype, needed in zip(ordered, ctx.dtypes, ctx.needs_input_grad, strict=True)

@@ -40,9 +40,7 @@ class _LogNormaliser(torch.autograd.Function):
         ctx.product = (
             torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         )
-        parts = [
-            logits.logsumexp(-1) for _, logits in _chunks(hidden, weight, bias, ctx.product)
-        ]
+        parts = [logits.logsumexp(-1) for _, logits in _chunks(hidden, weight, bias, ctx.product)]
         log_z = torch.stack(parts).logsumexp(0)
         ctx.save_for_backward(hidden, weight, bias, log_z)
         return log_z

@@ -16,7 +16,6 @@ from torch.nn.functional import embedding_bag
 
 from latentnlp.data.vocabulary import SPECIALS, Vocabulary
 
-
 _MOST_GRAMS = 48
 
 
@@ -31,7 +30,7 @@ class WordVectors(nn.Module):
         nn.init.normal_(self.table.weight, std=dim**-0.5)
         self.grams = None
         if ngrams:
-            # Characters carry what words share; the table starts at zero and learns what they do not.
+            # Characters carry what words share; the table starts at zero and learns the rest.
             nn.init.zeros_(self.table.weight)
             members, size = ngram_members(vocabulary.words, ngrams)
             self.grams = nn.Embedding(size, dim)

@@ -16,7 +16,7 @@ NULL has counts too, smoothed by the unigram.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -101,30 +101,41 @@ class CountEmission(Emission):
         place = torch.searchsorted(self.pairs, key).clamp_max(len(self.pairs) - 1)
         return torch.where(self.pairs[place] == key, place, OUTSIDE)
 
+    def pair_words(self) -> tuple[Tensor, Tensor]:
+        """The source word and the target word of every pair of the table, [P] each."""
+        first = torch.div(self.pairs, self.second_size, rounding_mode="floor")
+        second = self.pairs - first * self.second_size
+        return (second, first) if self.transposed else (first, second)
+
     def pair_mean(self) -> Tensor | None:
         """m(y | x) of every pair of the table, [P]; None where m does not depend on x."""
         if self.neural is None:
             return None
-        first = torch.div(self.pairs, self.second_size, rounding_mode="floor")
-        second = self.pairs - first * self.second_size
-        source, target = (second, first) if self.transposed else (first, second)
-        return self.neural.log_prob_pairs(source, target).exp()
+        source, target = self.pair_words()
+        types, place = source.unique(return_inverse=True)
+        return self.neural.log_prob_pairs(types, place, target).exp()
 
     def maximise(self, counts: Tensor, null_counts: Tensor) -> None:
         """The M-step: take over the expected counts of all pairs [P] and of NULL [|Y|]."""
         counts[OUTSIDE] = 0.0
         self.counts = counts
         self.null_counts.copy_(null_counts)
-        first = torch.div(self.pairs, self.second_size, rounding_mode="floor")
-        source = self.pairs - first * self.second_size if self.transposed else first
-        self.totals.zero_().index_add_(0, source, counts)
+        self.totals.zero_().index_add_(0, self.pair_words()[0], counts)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest) -> None:
+    def prune(self, least: float) -> None:
+        """Drop the pairs with a smaller count; the totals stay, so the prior takes their place."""
+        kept = self.counts >= least
+        kept[OUTSIDE] = True
+        self.pairs, self.counts = self.pairs[kept], self.counts[kept]
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *rest: Any, **more: Any
+    ) -> None:
         # The number of pairs belongs to what is loaded, not to the module it is loaded into.
         for name in ("pairs", "counts"):
             if prefix + name in state_dict:
-                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+                setattr(self, name, getattr(self, name).new_empty(state_dict[prefix + name].shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest, **more)
 
 
 def build(

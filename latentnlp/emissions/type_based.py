@@ -20,6 +20,8 @@ from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.emissions._base import Emission, log_normaliser
 from latentnlp.emissions._words import WordVectors
 
+_PAIRS_AT_ONCE = 2**18  # of which both vectors are gathered
+
 
 @dataclass(frozen=True)
 class Config:
@@ -43,9 +45,8 @@ class TypeBasedEmission(Emission):
         return vectors + torch.tanh(self.hidden(vectors))
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        # One normaliser per distinct word. `unique` has a size that depends on the data, which a
-        # GPU must wait for, so the batch finds its distinct words where it is made, on the CPU.
-        types, inverse = batch.source_types, batch.source_inverse
+        # One normaliser per distinct word.
+        types, inverse = batch.source_side.types, batch.source_side.places
         hidden = self.represent(types)  # [U, d]
         weight = self.target_words.everything()  # [V, d]
         log_z = log_normaliser(hidden, weight, self.target_bias)  # [U]
@@ -55,15 +56,17 @@ class TypeBasedEmission(Emission):
         log_emission = log_emission.float() - log_z[inverse].unsqueeze(1)
         return log_emission, self.null_logits.log_softmax(-1)[batch.target]
 
-    def log_prob_pairs(self, source: Tensor, target: Tensor) -> Tensor:
-        """log p(y_n | x_n), [N], of word pairs [N]."""
-        types, inverse = source.unique(return_inverse=True)
+    def log_prob_pairs(self, types: Tensor, place: Tensor, target: Tensor) -> Tensor:
+        """log p(y_n | x_n), [N], with x_n = types[place_n]; types [U], place and target [N]."""
         hidden, weight = self.represent(types), self.target_words.everything()
         log_z = log_normaliser(hidden, weight, self.target_bias)
-        parts = []
-        for place, y in zip(inverse.split(2**18), target.split(2**18), strict=True):
-            parts.append((hidden[place] * weight[y]).sum(-1) + self.target_bias[y] - log_z[place])
-        return torch.cat(parts)
+        scores = [
+            (hidden[row] * weight[y]).sum(-1)
+            for row, y in zip(
+                place.split(_PAIRS_AT_ONCE), target.split(_PAIRS_AT_ONCE), strict=True
+            )
+        ]
+        return torch.cat(scores) + self.target_bias[target] - log_z[place]
 
     def log_prob_rows(self, words: Tensor) -> Tensor:
         """log p(· | x), [U, V], of the source words [U]: for inspection and tables."""

@@ -2,7 +2,7 @@ r"""Expectation-maximisation in both directions at once, for aligners whose emis
 
     E-step   q(a) = p(a | x, y)          exact, by the position model's own dynamic program
     M-step   n(x, y) = Σ q(a_j = i) over all cells with x_i = x and y_j = y
-             jumps, tension, p₀          the position model's closed form
+             jumps, tension, p₀          the position model's own maximum
 
 Two departures, each an option, keep rare words from collecting whatever stands beside them:
 
@@ -10,16 +10,17 @@ Two departures, each an option, keep rare words from collecting whatever stands 
   judged by, so no link votes for itself. This is CVB0 (Asuncion et al. 2009, section 2.4), the
   deterministic cousin of collapsed Gibbs sampling.
 
-      p₋(y | x) = (n(x, y) - q_ij + κ m(y | x)) / (n(x) - Σ_j' q_ij' + κ)
+      p₋(y_j | x_i) = (n(x_i, y_j) - q_ij + κ m(y_j | x_i)) / (n(x_i) - Σ_j' q_ij' + κ)
 
-* ``agreement``: the two directions give a link the product of their posteriors, and NULL what is
-  left (after Liang, Taskar and Klein 2006, section 3.2).
+* ``agreement_from``: the two directions give a link the product of their posteriors, and NULL what
+  is left (after Liang, Taskar and Klein 2006, section 3.2).
 
 Without them, and with κ → 0, this is Baum-Welch and the likelihood never falls.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,73 +32,76 @@ from latentnlp.data.batches import Batch
 from latentnlp.data.cooccurrences import Cooccurrences
 from latentnlp.distributions.alignment import AlignmentDistribution, Posteriors
 from latentnlp.emissions.counts import CountEmission
-from latentnlp.models.aligner import WordAligner
+from latentnlp.models.aligner import BidirectionalAligner, WordAligner
 
 
 @dataclass(frozen=True)
 class Config:
     leave_one_out: bool = True
-    agreement_from: int = 3  # the epoch, from 1, at which the directions begin to agree; 0 = never
+    agreement_from: int = 3  # the epoch, from 1, at which the directions begin to agree; 0: never
 
 
 class ExpectationMaximisation:
-    """Learns a pair of aligners (source → target, target → source) from one cooccurrence table.
+    """Learns a bidirectional aligner on the word pairs of ``table``.
 
-    The counts of both directions and, with ``leave_one_out``, every cell's posterior are kept, so
-    memory grows by 4 bytes a cell; they change at the end of an epoch only, which is why a
-    checkpoint inside an epoch would not be one.
+    ``after`` is the learner of an earlier stage on the same emissions: its posteriors are the last
+    pass of this one. With ``leave_one_out`` memory grows by 4 bytes a cell. The parameters change
+    at the end of an epoch, so a checkpoint inside an epoch would not be one.
     """
 
     mid_epoch_checkpoints = False
 
     def __init__(
-        self, config: Config, forward: WordAligner, reverse: WordAligner, table: Cooccurrences,
+        self,
+        config: Config,
+        aligner: BidirectionalAligner,
+        table: Cooccurrences,
         after: ExpectationMaximisation | None = None,
     ) -> None:
         self.config, self.table = config, table
-        self.directions = [_Direction(forward, table, config), _Direction(reverse, table, config)]
+        there, back = aligner.directions()
+        self.there, self.back = _Direction(there, table, config), _Direction(back, table, config)
         self.epoch = 1
-        if after is not None:  # an earlier stage's posteriors are this one's last pass
-            for direction, earlier in zip(self.directions, after.directions, strict=True):
-                direction.own = earlier.own
+        if after is not None:
+            self.there.own, self.back.own = after.there.own, after.back.own
 
     @torch.no_grad()
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Adds the batch's expected counts; the parameters change in `end_epoch`."""
+        """Adds the batch's expected counts."""
+        batch = batch.to(self.there.counts.device)
+        reverse = batch.reversed()
         cells = self.table.cells(batch).to(batch.source.device)  # [B, I, J]
-        span = self.table.span(batch)
-        forward, reverse = self.directions
-        found = forward.distribution(batch, cells.mT, span).posteriors()
-        back = reverse.distribution(batch.reversed(), cells, span).posteriors()
-        links, back_links = found.emission, back.emission  # [B, J, I] and [B, I, J]
-        if self._agreeing():
-            links = links * back_links.mT
-            back_links = links.mT
-        forward.collect(batch, cells.mT, span, found, links)
-        reverse.collect(batch.reversed(), cells, span, back, back_links)
+        there_own, back_own = self._own(self.there, batch), self._own(self.back, batch)
+        there = self.there.distribution(batch, cells.mT, there_own.mT).posteriors()
+        back = self.back.distribution(reverse, cells, back_own).posteriors()
+        links, back_links = there.emission, back.emission.mT  # [B, J, I]
+        if 0 < self.config.agreement_from <= self.epoch:
+            links = back_links = links * back_links
+        self.there.collect(batch, cells.mT, there_own.mT, there, links)
+        self.back.collect(reverse, cells, back_own, back, back_links.mT)
         words = batch.source_mask.sum() + batch.target_mask.sum()
-        likelihood = found.log_partition.sum() + back.log_partition.sum()
+        likelihood = there.log_partition.sum() + back.log_partition.sum()
         return {"log_likelihood": likelihood, "weight": words}
 
     @torch.no_grad()
     def end_epoch(self) -> dict[str, float]:
-        for direction in self.directions:
-            direction.maximise()
+        self.there.maximise()
+        self.back.maximise()
         self.epoch += 1
         return {}
 
-    def parts(self) -> dict[str, _Direction]:
-        forward, reverse = self.directions
-        return {"forward": forward, "reverse": reverse, "clock": self}  # type: ignore[dict-item]
+    def parts(self) -> dict[str, Any]:
+        return {"source_to_target": self.there, "target_to_source": self.back, "epoch": self}
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.epoch = state["epoch"]
 
-    def _agreeing(self) -> bool:
-        return 0 < self.config.agreement_from <= self.epoch
+    def _own(self, direction: _Direction, batch: Batch) -> Tensor:
+        """The posteriors that this batch's cells had in the last pass, [B, I, J], in place."""
+        return self.table.block(direction.own, batch)
 
 
 class _Direction:
@@ -105,37 +109,46 @@ class _Direction:
 
     def __init__(self, aligner: WordAligner, table: Cooccurrences, config: Config) -> None:
         emission = aligner.emission
-        assert isinstance(emission, CountEmission)
+        if not isinstance(emission, CountEmission):
+            raise TypeError("EM has a closed M-step for count emissions only")
         self.aligner, self.emission, self.positions = aligner, emission, aligner.positions
         if len(emission.pairs) != len(table):
             emission.start(table)
-        self.mean = emission.pair_mean()  # [P], or None where it does not depend on x
-        self.own = torch.zeros(table.size, dtype=torch.half) if config.leave_one_out else None
+        # float16: what is counted is the rounded posterior, so it can be left out exactly.
+        # Without leave-one-out nothing is left out: one zero stands for all cells.
+        size = (table.size,) if config.leave_one_out else (1,)
+        self.leave_one_out = config.leave_one_out
+        self.own = emission.counts.new_zeros(size, dtype=torch.half).expand(table.size)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask the prior for its mean again, after its parameters were changed."""
+        with torch.no_grad():
+            self.mean = self.emission.pair_mean()  # [P], or None where it does not depend on x
         self._clear()
 
-    def distribution(self, batch: Batch, cells: Tensor, span: slice) -> AlignmentDistribution:
-        """p(a, y | x) with each cell's own vote left out. ``cells`` [B, J, I]."""
+    def distribution(self, batch: Batch, cells: Tensor, own: Tensor) -> AlignmentDistribution:
+        """p(a, y | x), each cell's own vote left out. ``cells`` and ``own`` [B, J, I]."""
         emission = self.emission
-        count, total = emission.counts[cells], emission.totals[batch.source]
-        if self.own is not None:
-            own = self.own[span].view(cells.shape).to(count)
+        count, total = emission.counts[cells], emission.totals[batch.source].unsqueeze(1)
+        if self.leave_one_out:
+            own = own.to(count)
             count = (count - own).clamp_min_(0.0)
-            total = (total - own.sum(1)).clamp_min_(0.0)
-        mean = emission.fixed_mean[batch.target].unsqueeze(2)
-        if self.mean is not None:
+            total = (total - own.sum(1, keepdim=True)).clamp_min_(0.0)
+        if self.mean is None:
+            mean = emission.fixed_mean[batch.target].unsqueeze(2)
+        else:
             mean = self.mean[cells]
-        log_emission = emission.smooth(count, total.unsqueeze(1), mean)
-        log_null = emission.log_null()[batch.target]
-        return self.positions(batch, log_emission, log_null)
+        log_emission = emission.smooth(count, total, mean)
+        return self.positions(batch, log_emission, emission.log_null()[batch.target])
 
     def collect(
-        self, batch: Batch, cells: Tensor, span: slice, found: Posteriors, links: Tensor
+        self, batch: Batch, cells: Tensor, own: Tensor, found: Posteriors, links: Tensor
     ) -> None:
-        """Add the expected counts of one batch; ``links`` [B, J, I] is what a link counts."""
-        if self.own is not None:
-            rounded = links.half()
-            self.own[span].view(cells.shape).copy_(rounded)
-            links = rounded.float()  # what is counted is exactly what will be left out
+        """Add the expected counts of one batch; ``links`` [B, J, I] is what its links count."""
+        if self.leave_one_out:
+            own.copy_(links)
+            links = own.to(links.dtype)
         self.counts.index_add_(0, cells.flatten(), links.flatten())
         null = torch.where(batch.target_mask, 1.0 - links.sum(2), 0.0)
         self.null_counts.index_add_(0, batch.target.flatten(), null.flatten())
@@ -150,13 +163,15 @@ class _Direction:
         self.positions.maximise(self.statistics)
         self._clear()
 
-    def state_dict(self) -> dict[str, object]:
-        return {"aligner": self.aligner.state_dict(), "own": self.own}
+    def state_dict(self) -> dict[str, Any]:
+        own = self.own if self.leave_one_out else None
+        return {"aligner": self.aligner.state_dict(), "own": own}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.aligner.load_state_dict(state["aligner"])
-        self.own = state["own"]
-        self._clear()
+        if self.leave_one_out:
+            self.own.copy_(state["own"])
+        self.refresh()
 
     def _clear(self) -> None:
         self.counts = torch.zeros_like(self.emission.counts)

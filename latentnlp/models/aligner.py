@@ -1,11 +1,13 @@
 r"""A word aligner: an emission model and a position model, and the distribution they make.
 
     p(y, a | x) = p(a | x, J) Π_j p(y_j | x, a_j)
+
+Two of them, one in each direction, are trained side by side.
 """
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from latentnlp.data.batches import Batch
 from latentnlp.distributions.alignment import AlignmentDistribution
@@ -24,3 +26,23 @@ class WordAligner(nn.Module):
         """p(a, y | x) over all alignments a of the batch."""
         log_emission, log_null = self.emission(batch)
         return self.positions(batch, log_emission, log_null)
+
+
+class BidirectionalAligner(nn.Module):
+    """Source → target and target → source."""
+
+    def __init__(self, source_to_target: WordAligner, target_to_source: WordAligner) -> None:
+        super().__init__()
+        self.source_to_target, self.target_to_source = source_to_target, target_to_source
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """log p(y | x) and log p(x | y), both [B]: exact sums over all alignments."""
+        there, back = self.distributions(batch)
+        return there.log_partition(), back.log_partition()
+
+    def distributions(self, batch: Batch) -> tuple[AlignmentDistribution, AlignmentDistribution]:
+        """p(a, y | x) with a [B, J], and p(a, x | y) with a [B, I]."""
+        return self.source_to_target(batch), self.target_to_source(batch.reversed())
+
+    def directions(self) -> tuple[WordAligner, WordAligner]:
+        return self.source_to_target, self.target_to_source

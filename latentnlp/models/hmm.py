@@ -41,7 +41,9 @@ class JumpPositions(PositionModel):
         self.width = config.width
         jumps = torch.arange(-config.width, config.width + 1)
         self.jump_logits = nn.Parameter(-config.decay * (jumps - 1).abs().float())  # [2W+1]
-        self.start_logits = nn.Parameter(self.jump_logits[config.width + 1 :].detach().clone())  # [W]
+        self.start_logits = nn.Parameter(
+            self.jump_logits[config.width + 1 :].detach().clone()
+        )  # [W]
         self.leaving_words = nn.Embedding(len(source), config.word_dim) if config.word_dim else None
         if self.leaving_words is not None:  # r = 0: at first no word differs from another
             nn.init.zeros_(self.leaving_words.weight)

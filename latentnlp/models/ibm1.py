@@ -1,6 +1,6 @@
 r"""IBM 1: every source position is equally likely (Brown et al. 1993, section 4.1).
 
-    p(a_j = i) = (1 - p₀) / I,    p(a_j = NULL) = p₀
+p(a_j = i) = (1 - p₀) / I,    p(a_j = NULL) = p₀
 """
 
 from __future__ import annotations

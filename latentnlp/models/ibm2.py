@@ -42,7 +42,9 @@ class DiagonalPositions(PositionModel):
 
     def distance(self, batch: Batch) -> Tensor:
         """|i/I - j/J|, [B, J, I]."""
-        return (_places(batch.source_mask)[:, None, :] - _places(batch.target_mask)[:, :, None]).abs()
+        return (
+            _places(batch.source_mask)[:, None, :] - _places(batch.target_mask)[:, :, None]
+        ).abs()
 
     def statistics(self, batch: Batch, posteriors: Posteriors) -> dict[str, Tensor]:
         counts = super().statistics(batch, posteriors)

@@ -1,0 +1,104 @@
+r"""From distributions over alignments to links.
+
+    "agreement"   link (i, j) if  sqrt( p(a_j = i | x, y) · p(b_i = j | y, x) ) > threshold
+    "posterior"   each direction takes its links with posterior > threshold; then symmetrise
+    "viterbi"     each direction takes argmax_a p(a | x, y); then symmetrise
+
+where a aligns target words to source words and b source words to target words. The score of a link
+is the geometric mean of its two posteriors, whatever chose it (Liang, Taskar and Klein 2006,
+section 3.3 threshold the product).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentnlp.data.batches import Batch
+from latentnlp.data.links import Link, Links
+from latentnlp.distributions.alignment import NULL
+from latentnlp.models.aligner import BidirectionalAligner
+from latentnlp.symmetrization import symmetrize
+
+Symmetrization = Literal[
+    "intersection", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and"
+]
+
+
+@dataclass(frozen=True)
+class Config:
+    method: Literal["agreement", "posterior", "viterbi"] = "agreement"
+    threshold: float = 0.3
+    symmetrization: Symmetrization = "grow-diag-final-and"  # of "posterior" and "viterbi"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold = {self.threshold} is not between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What is said about one sentence pair; links are (source position, target position)."""
+
+    line: int
+    links: Links
+    scores: dict[Link, float]  # of ``links``
+    forward: Links | None = None  # source → target alone, if asked for
+    reverse: Links | None = None  # target → source alone, if asked for
+    posterior: np.ndarray | None = None  # [I, J]: the geometric mean, if asked for
+
+
+@torch.no_grad()
+def decode(
+    aligner: BidirectionalAligner, batch: Batch, config: Config, details: bool = False
+) -> Iterator[Alignment]:
+    """The alignments of a batch, in its order; with ``details``, all that may be asked for."""
+    there, back = aligner.distributions(batch)
+    p, q = there.posteriors().emission.mT, back.posteriors().emission  # [B, I, J]
+    agreement = (p * q).sqrt()
+    if config.method == "posterior":
+        one_way, other_way = p > config.threshold, q > config.threshold
+    elif config.method == "viterbi" or details:
+        one_way = _links_of_path(there.mode(), agreement.shape[1]).mT
+        other_way = _links_of_path(back.mode(), agreement.shape[2])
+    else:
+        one_way = other_way = torch.zeros_like(agreement, dtype=torch.bool)
+    forward, reverse = _per_sentence(one_way), _per_sentence(other_way)
+    if config.method == "agreement":
+        chosen = _per_sentence(agreement > config.threshold)
+    else:
+        chosen = [
+            symmetrize(config.symmetrization, f, r) for f, r in zip(forward, reverse, strict=True)
+        ]
+    scores = agreement.float().cpu().numpy()
+    source_lengths, target_lengths = batch.source_lengths.tolist(), batch.target_lengths.tolist()
+    for row, line in enumerate(batch.index.tolist()):
+        score, links = scores[row], chosen[row]
+        yield Alignment(
+            line=line,
+            links=links,
+            scores={link: float(score[link]) for link in links},
+            forward=forward[row] if details else None,
+            reverse=reverse[row] if details else None,
+            posterior=score[: source_lengths[row], : target_lengths[row]] if details else None,
+        )
+
+
+def _links_of_path(path: Tensor, positions: int) -> Tensor:
+    """a [B, J] → [B, J, I], True where a_j = i."""
+    every = torch.arange(positions, device=path.device)
+    return (path.unsqueeze(-1) == every) & (path != NULL).unsqueeze(-1)
+
+
+def _per_sentence(links: Tensor) -> list[Links]:
+    """[B, I, J] bool → the set of (i, j) of each sentence."""
+    sentence, i, j = (place.tolist() for place in links.cpu().nonzero(as_tuple=True))
+    found: list[list[Link]] = [[] for _ in range(links.shape[0])]
+    for row, link in zip(sentence, zip(i, j, strict=True), strict=True):
+        found[row].append(link)
+    return [frozenset(pairs) for pairs in found]

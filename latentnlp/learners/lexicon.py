@@ -1,0 +1,138 @@
+r"""Fit the neural prior of a lexicon to its expected counts, the multinomials summed out.
+
+With y ~ p(· | x) and p(· | x) ~ Dirichlet(κ m_θ(· | x)), the counts n of a source word have the
+exact marginal likelihood (Minka 2000, "Estimating a Dirichlet distribution", section 3)
+
+    log p(n | θ) = Σ_x [ log Γ(κ) - log Γ(n(x) + κ)
+                         + Σ_y log Γ(n(x, y) + κ m_θ(y | x)) - log Γ(κ m_θ(y | x)) ]
+
+Its gradient counts a translation about once however often it is seen (as a Kneser-Ney model counts
+types), so θ learns what *kind* of words translate each other and is not swamped by the frequent
+ones, whose own counts speak for themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from latentnlp import distributed
+from latentnlp.emissions.counts import CountEmission
+from latentnlp.emissions.type_based import TypeBasedEmission
+
+_LEAST_COUNT = 0.01  # rarer pairs tell nothing and are most of the table
+
+
+@dataclass(frozen=True)
+class Config:
+    learning_rate: float = 2e-2
+    words_per_step: int = 512  # source words whose whole distributions one step looks at
+
+
+class LexiconBatches:
+    """(direction, source words) in an order that is a function of (seed, epoch)."""
+
+    def __init__(self, words: list[np.ndarray], size: int, seed: int) -> None:
+        self._words, self._size, self._seed = words, size, seed
+        self._counts = [-(-len(one) // size) for one in words]
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Tensor]]:
+        order = np.random.default_rng([self._seed, epoch])
+        shuffled = [order.permutation(one) for one in self._words]
+        steps = [(k, n) for k, count in enumerate(self._counts) for n in range(count)]
+        for place in order.permutation(len(steps))[start:].tolist():
+            direction, number = steps[place]
+            chosen = shuffled[direction][number * self._size : (number + 1) * self._size]
+            yield direction, torch.from_numpy(np.sort(chosen))
+
+
+class Lexicon:
+    """Adam on log p(n | θ) of both directions, per source word."""
+
+    def __init__(
+        self,
+        config: Config,
+        counts: tuple[CountEmission, CountEmission],
+        priors: tuple[TypeBasedEmission, TypeBasedEmission],
+        device: torch.device,
+    ) -> None:
+        self.config, self.device = config, device
+        self.priors = nn.ModuleList(priors)
+        self.tables = [_Rows(emission) for emission in counts]
+        self.modules = [
+            distributed.wrap(_Objective(prior, emission.config.strength), device)
+            for prior, emission in zip(priors, counts, strict=True)
+        ]
+        self.optimizer = torch.optim.Adam(
+            self.priors.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)
+        )
+
+    def batches(self, seed: int) -> LexiconBatches:
+        words = [rows.words.numpy() for rows in self.tables]
+        return LexiconBatches(words, self.config.words_per_step, seed)
+
+    def step(self, batch: tuple[int, Tensor]) -> dict[str, Tensor]:
+        direction, words = batch
+        mine = words[distributed.rank() :: distributed.world_size()]
+        rows = [tensor.to(self.device) for tensor in self.tables[direction].select(mine)]
+        log_likelihood, tokens = self.modules[direction](*rows)
+        loss = -log_likelihood * distributed.world_size() / len(words)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return {"log_likelihood": log_likelihood.detach(), "weight": tokens}
+
+    def end_epoch(self) -> dict[str, float]:
+        return {}
+
+    def parts(self) -> dict[str, Any]:
+        return {"priors": self.priors, "optimizer": self.optimizer}
+
+
+class _Objective(nn.Module):
+    def __init__(self, prior: TypeBasedEmission, strength: float) -> None:
+        super().__init__()
+        self.prior, self.strength = prior, strength
+
+    def forward(
+        self, source: Tensor, place: Tensor, target: Tensor, count: Tensor, total: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """log p(n | θ) of source words [U] with totals n(x) [U], whose pairs [N] are
+        (source[place], target) with ``count`` n(x, y); and Σ n(x)."""
+        kappa = torch.full_like(total, self.strength)
+        prior = (self.strength * self.prior.log_prob_pairs(source, place, target).exp()).clamp_min(
+            1e-8
+        )
+        pairs = (torch.lgamma(count + prior) - torch.lgamma(prior)).sum()
+        words = (torch.lgamma(kappa) - torch.lgamma(total + kappa)).sum()
+        return pairs + words, total.sum()
+
+
+class _Rows:
+    """The counts of one direction, grouped by source word, on the CPU."""
+
+    def __init__(self, emission: CountEmission) -> None:
+        source, target = emission.pair_words()
+        kept = (emission.counts > _LEAST_COUNT).nonzero().squeeze(1)
+        kept = kept[source[kept].argsort(stable=True)]
+        source = source[kept].cpu()
+        self.target, self.count = target[kept].cpu(), emission.counts[kept].cpu()
+        self.total = emission.totals.cpu()
+        self.words = source.unique()
+        self.start = torch.searchsorted(source, torch.arange(len(self.total) + 1))
+
+    def select(self, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The arguments of the objective for some source words [U]."""
+        length = self.start[words + 1] - self.start[words]
+        place = torch.repeat_interleave(torch.arange(len(words)), length)
+        first = self.start[words] - (length.cumsum(0) - length)
+        pair = torch.arange(len(place)) + first[place]
+        return words, place, self.target[pair], self.count[pair], self.total[words]
