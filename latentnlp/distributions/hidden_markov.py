@@ -268,6 +268,7 @@ def _forward(
     final = torch.ones_like(alpha)
     if log_final is not None:
         top = log_final.amax(-1)
+        top = torch.where(top == LOG_ZERO, 0.0, top)
         final = (log_final - top.unsqueeze(-1)).exp()
         log_z = log_z + top + (alpha * final).sum(-1).log()
     log_z = torch.where((scales > tiny).all(0).squeeze(-1), log_z, LOG_ZERO)
@@ -279,7 +280,8 @@ def _forward(
 def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> ChainPosteriors:
     """The backward recursion: expected counts, each sentence weighted by ``weight`` [B]."""
     n_target = trace.alpha.shape[0]
-    inverse_scale = trace.scale.reciprocal()
+    # What no path reaches (α = 0) is left out: its β may grow past all bounds, and 0 · ∞ is NaN.
+    inverse_scale = (trace.alpha > 0) * trace.scale.reciprocal()  # [J, B, M]
     emission = trace.emission * inverse_scale  # e_j(i) / c_j
     null = trace.null * inverse_scale
     backward = trace.transition.transpose(-1, -2)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from latentnlp.distributions.alignment import NULL, Posteriors
+from latentnlp.distributions.alignment import LOG_ZERO, NULL, Posteriors
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,18 @@ class IndependentPositions:
 
     def log_partition(self) -> Tensor:
         """[B], differentiable."""
-        return torch.where(self.target_mask, self._states().logsumexp(-1), 0.0).sum(-1)
+        states = self._states()
+        possible = (states > LOG_ZERO).any(-1)
+        # A logsumexp over nothing but -inf has a NaN gradient; here it has none.
+        total = torch.where(possible.unsqueeze(-1), states, 0.0).logsumexp(-1)
+        total = torch.where(possible, total, LOG_ZERO)
+        return torch.where(self.target_mask, total, 0.0).sum(-1)
 
     def posteriors(self) -> Posteriors:
         with torch.no_grad():
-            states = torch.where(self.target_mask.unsqueeze(-1), self._states().softmax(-1), 0.0)
+            states = self._states()
+            possible = self.target_mask & (states > LOG_ZERO).any(-1)
+            states = torch.where(possible.unsqueeze(-1), states.softmax(-1), 0.0)
             return Posteriors(states[..., :-1], states[..., -1], self.log_partition())
 
     def log_potential(self, alignment: Tensor) -> Tensor:

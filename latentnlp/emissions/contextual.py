@@ -4,7 +4,8 @@ r"""Neural emissions that look at the whole source sentence.
 
 where h is the representation of `type_based` and →g, ←g are the states of two small GRUs that read
 the source words from left and right, so that a frequent word can mean one thing here and another
-there. U starts at zero: before training, context says nothing. The normaliser is one per source token.
+there. U starts at zero: before training, context says nothing. There is one normaliser per source
+token.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class ContextualEmission(Emission):
         scores = target @ hidden.view(*shape, -1).mT + self.types.target_bias[
             batch.target
         ].unsqueeze(-1)
-        log_emission = scores.float() - log_z.view(shape).unsqueeze(1)
+        log_emission = scores.to(log_z.dtype) - log_z.view(shape).unsqueeze(1)
         return log_emission, self.types.null_logits.log_softmax(-1)[batch.target]
 
     def _leftward(self, inputs: Tensor, lengths: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class TypeBasedEmission(Emission):
         target = torch.nn.functional.embedding(batch.target, weight)  # [B, J, d]
         scores = target @ hidden[inverse].transpose(1, 2)  # [B, J, I]
         log_emission = scores + self.target_bias[batch.target].unsqueeze(-1)
-        log_emission = log_emission.float() - log_z[inverse].unsqueeze(1)
+        log_emission = log_emission.to(log_z.dtype) - log_z[inverse].unsqueeze(1)
         return log_emission, self.null_logits.log_softmax(-1)[batch.target]
 
     def log_prob_pairs(self, types: Tensor, place: Tensor, target: Tensor) -> Tensor:

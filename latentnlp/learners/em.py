@@ -150,7 +150,8 @@ class _Direction:
             own.copy_(links)
             links = own.to(links.dtype)
         self.counts.index_add_(0, cells.flatten(), links.flatten())
-        null = torch.where(batch.target_mask, 1.0 - links.sum(2), 0.0)
+        left = (1.0 - links.sum(2)).clamp_min(0.0)  # rounded links may sum to a little more than 1
+        null = torch.where(batch.target_mask, left, 0.0)
         self.null_counts.index_add_(0, batch.target.flatten(), null.flatten())
         for name, value in self.positions.statistics(batch, found).items():
             self.statistics[name] = _add(self.statistics.get(name), value)

@@ -23,7 +23,7 @@ from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
 from latentnlp.distributions.hidden_markov import ChainPosteriors, HiddenMarkov
 from latentnlp.models._positions import PositionModel
 
-_UNSEEN = 1e-3  # counts given to every jump, so that none becomes impossible
+_UNSEEN = 0.1  # departures of a pretended sentence, so that no jump becomes impossible
 _SWEEPS = 5  # of the M-step's inner iteration
 
 
@@ -36,6 +36,8 @@ class Config:
 
 
 class JumpPositions(PositionModel):
+    pretended: Tensor  # [3W+1]  jumps that the M-step adds to those it is given
+
     def __init__(self, config: Config, source: Vocabulary) -> None:
         super().__init__(config.null_probability)
         self.width = config.width
@@ -44,6 +46,8 @@ class JumpPositions(PositionModel):
         self.start_logits = nn.Parameter(
             self.jump_logits[config.width + 1 :].detach().clone()
         )  # [W]
+        pretended = self._distributions().detach().clamp_min(1e-9) * _UNSEEN
+        self.register_buffer("pretended", pretended, persistent=False)
         self.leaving_words = nn.Embedding(len(source), config.word_dim) if config.word_dim else None
         if self.leaving_words is not None:  # r = 0: at first no word differs from another
             nn.init.zeros_(self.leaving_words.weight)
@@ -67,6 +71,10 @@ class JumpPositions(PositionModel):
             log_null=log_null + logsigmoid(self.null_logit),
             log_leave=logsigmoid(-self.null_logit) - normaliser,
         )
+
+    def _distributions(self) -> Tensor:
+        """s as two distributions, of start scores and of jump scores, [3W+1]."""
+        return torch.cat([self.start_logits.softmax(0), self.jump_logits.softmax(0)])
 
     def _log_scores(self, n_source: int) -> Tensor:
         """log s(i - m), [I+1, I]; row 0 is the start."""
@@ -110,25 +118,23 @@ class JumpPositions(PositionModel):
             s(d) ← C(d) / Σ_{I,m} n(I, m) #{i ≤ I : i - m = d} / Z_I(m)
 
         climbs at every sweep (Hunter 2004, "MM algorithms for generalized Bradley-Terry models").
+        C and n include a pretended sentence, long enough for every jump, which leaves its start and
+        one word by the jumps that the model began with: jumps beyond the corpus keep their shape.
         """
         super().maximise(statistics)
         departures = statistics["departures"]  # [I, M]
         n_source = departures.shape[0] - 1
         bucket = self._buckets(n_source)
-        used = statistics["jumps"] + _UNSEEN
+        used = statistics["jumps"] + self.pretended
         for _ in range(_SWEEPS):
-            scores = torch.cat([self.start_logits, self.jump_logits]).exp()
+            scores = self._distributions()  # only ratios matter
             to_length = scores[bucket].cumsum(1).t()  # [I, M]
             rate = departures[1:] / to_length.to(departures.dtype)
             reach = rate.flip(0).cumsum(0).flip(0).t()  # [M, i]: sentences with I ≥ i
             available = torch.zeros_like(used).index_add_(0, bucket.flatten(), reach.flatten())
             log_scores = (used / (available + _UNSEEN)).log()
-            for logits, new in zip(
-                (self.start_logits, self.jump_logits),
-                log_scores.split([self.width, 2 * self.width + 1]),
-                strict=True,
-            ):
-                logits.copy_(new - new.logsumexp(0))  # only ratios matter
+            self.start_logits.copy_(log_scores[: self.width])
+            self.jump_logits.copy_(log_scores[self.width :])
 
 
 def build(config: Config, source: Vocabulary) -> JumpPositions:

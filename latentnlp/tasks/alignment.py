@@ -51,7 +51,7 @@ from latentnlp.tasks.alignment_model import (
     build_positions,
 )
 
-_WINDOW = 20_000  # lines that are aligned, and held, at a time
+_WINDOW = 10_000  # lines that are aligned, and held, at a time
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,20 @@ class BatchConfig:
 
 
 @dataclass(frozen=True)
+class DataConfig:
+    """Where the text comes from: a corpus made by data_prep/, or a user's own files."""
+
+    corpus: str = ""  # a folder with manifest.json
+    parts: tuple[str, ...] = ("test", "dev", "train")  # whose text is learnt from, in this order
+    train_pairs: int | None = None  # the first so many of "train"; None: all
+    source: str = ""  # instead of ``corpus``
+    target: str = ""
+
+
+@dataclass(frozen=True)
 class AlignmentConfig:
     seed: int = 1
+    data: DataConfig = field(default_factory=DataConfig)
     text: TextConfig = field(default_factory=TextConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     batches: BatchConfig = field(default_factory=BatchConfig)

@@ -1,0 +1,25 @@
+"""Discrete latent-variable models of text: hidden word alignments, rationales, document codes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Aligner", "UserError", "__version__"]
+
+if TYPE_CHECKING:
+    from latentnlp.api import Aligner
+    from latentnlp.errors import UserError
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `import latentnlp` and the command's --help stay instant."""
+    if name == "Aligner":
+        from latentnlp.api import Aligner
+
+        return Aligner
+    if name == "UserError":
+        from latentnlp.errors import UserError
+
+        return UserError
+    raise AttributeError(f"module 'latentnlp' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+import sys
+
+from latentnlp.cli import main
+
+sys.exit(main())

@@ -1,0 +1,169 @@
+"""What the command line and the recipes do about word alignment, around `tasks.alignment`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from itertools import tee
+from pathlib import Path
+
+from latentnlp import config as configuration
+from latentnlp import decoding, distributed
+from latentnlp.data.corpora import ParallelText, open_parallel
+from latentnlp.data.links import FORMATS, read_gold, read_links, write_links
+from latentnlp.decoding import Alignment
+from latentnlp.errors import UserError
+from latentnlp.evaluation.alignment import read_annotated, score
+from latentnlp.run import RunDirectory, pick_device
+from latentnlp.tasks.alignment import AlignmentConfig, DataConfig, align, train
+from latentnlp.tasks.alignment_model import AlignmentModel
+
+MODEL = "model"  # the folder of a run directory that holds the trained model
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """The command line of ``latentnlp align``."""
+
+    source: str
+    target: str | None = None
+    input_format: str = "auto"
+    output: str = "-"
+    output_format: str = "pharaoh"
+    forward_links: str | None = None
+    reverse_links: str | None = None
+    model: Path | None = None
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    device: str = "auto"
+    progress: bool = True
+
+
+def align_command(options: AlignOptions) -> None:
+    """Train on the text unless there is a model already; write the links of the text."""
+    if options.output_format not in FORMATS:
+        raise UserError(f"unknown format {options.output_format!r}: take {', '.join(FORMATS)}")
+    device = pick_device(options.device)
+    distributed.setup(device)
+    text = open_parallel(options.source, options.target, options.input_format)
+    if options.model is not None and (options.model / MODEL).exists():
+        model = AlignmentModel.load(options.model / MODEL, device)
+        how = _saved_decoding(options.model, options)
+    else:
+        config = configuration.load(AlignmentConfig, options.config, options.overrides)
+        data = DataConfig(source=options.source, target=options.target or "")
+        config = replace(config, data=data)
+        how = config.decoding
+        with ExitStack() as stack:
+            folder = options.model
+            if folder is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latentnlp-")))
+            else:
+                _check_run_folder(folder)
+            run = RunDirectory.create(
+                folder, config, seed=config.seed, tensorboard=config.tensorboard
+            )
+            model = train(config, text, run, device, progress=options.progress)
+            if distributed.is_main():
+                model.save(folder / MODEL)
+    if distributed.is_main():
+        details = options.forward_links is not None or options.reverse_links is not None
+        found = align(model, text, device, how, details, progress=options.progress)
+        _write(found, options, details)
+    distributed.shutdown()
+
+
+def _write(found: Iterator[Alignment], options: AlignOptions, details: bool) -> None:
+    if details:  # three files at once: hold the alignments
+        alignments: Iterable[Alignment] = list(found)
+        for where, links in (
+            (options.forward_links, [a.forward or frozenset() for a in alignments]),
+            (options.reverse_links, [a.reverse or frozenset() for a in alignments]),
+        ):
+            if where is not None:
+                write_links(where, links)
+    else:
+        alignments = found
+    for_links, for_scores = tee(alignments)
+    with_scores = options.output_format != "pharaoh"
+    write_links(
+        options.output,
+        (a.links for a in for_links),
+        options.output_format,
+        scores=(a.scores for a in for_scores) if with_scores else None,
+    )
+
+
+def _saved_decoding(folder: Path, options: AlignOptions) -> decoding.Config:
+    """The decoding of the saved run, with what the command line says on top."""
+    training = [one for one in options.overrides if not one.startswith(("decoding.", "seed="))]
+    if options.config is not None or training:
+        what = "--config" if options.config is not None else f"--set {training[0]}"
+        raise UserError(
+            f"{folder}: holds a trained model, which {what} cannot change; name another --model "
+            "directory to train a new one"
+        )
+    saved = decoding.Config()
+    if (folder / "config.json").exists():
+        saved = read_config(folder).decoding
+    changes = [one for one in options.overrides if one.startswith("decoding.")]
+    asked = configuration.load(AlignmentConfig, None, changes).decoding
+    names = {one.partition("=")[0].removeprefix("decoding.") for one in changes}
+    return replace(saved, **{name: getattr(asked, name) for name in names})
+
+
+def read_config(folder: Path) -> AlignmentConfig:
+    """The configuration that a run directory was trained with."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: not a run directory: it has no config.json") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    return configuration.from_dict(AlignmentConfig, values, str(path))
+
+
+def _check_run_folder(folder: Path) -> None:
+    """A folder that is neither new nor a run is somebody's something else."""
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file, not a model directory")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").exists():
+        raise UserError(
+            f"{folder}: is not a model directory (it has no {MODEL}/ and no config.json); name a "
+            "new directory to train a model"
+        )
+
+
+def evaluate_command(
+    links: str,
+    gold: str,
+    gold_format: str = "auto",
+    gold_base: int = 0,
+    base: int = 0,
+    text: Sequence[str] | None = None,
+    annotated: str | None = None,
+    as_json: bool = False,
+) -> None:
+    """Print the score of a file of links against a file of gold links."""
+    source_lengths = target_lengths = None
+    if text is not None:
+        source_lengths, target_lengths = lengths(open_parallel(text[0], text[1]))
+    predicted = read_links(links, base, source_lengths, target_lengths)
+    manual = read_gold(gold, gold_format, gold_base, len(predicted), source_lengths, target_lengths)
+    result = score(
+        [one.possible for one in predicted],
+        manual,
+        None if annotated is None else read_annotated(annotated),
+    )
+    sys.stdout.write((json.dumps(result.to_dict()) if as_json else result.format()) + "\n")
+
+
+def lengths(text: ParallelText) -> tuple[list[int], list[int]]:
+    """The numbers of words of all sentences of a text, (source, target)."""
+    pairs = [(len(source), len(target)) for source, target in text]
+    return [source for source, _ in pairs], [target for _, target in pairs]
