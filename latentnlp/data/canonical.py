@@ -27,17 +27,18 @@ class CanonicalCorpus:
                 "of its name in data_prep/"
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{manifest}: cannot be read ({error}); make the corpus again"
-            ) from None
+            raise UserError(f"{manifest}: damaged ({error}); make the corpus again") from None
 
     def has(self, part: str) -> bool:
         return (self.folder / f"{part}.{self.source}").exists()
 
     def text(self, part: str, pairs: int | None = None) -> ParallelText:
         """The sentences of "train", "dev" or "test", or the first ``pairs`` of them."""
-        names = (self.folder / f"{part}.{language}" for language in (self.source, self.target))
-        text = open_parallel(*names)
+        source, target = (
+            self.folder / f"{part}.{self.source}",
+            self.folder / f"{part}.{self.target}",
+        )
+        text = open_parallel(source, target)
         if pairs is None or pairs >= len(text):
             return text
         kept = [text[number] for number in range(pairs)]

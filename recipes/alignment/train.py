@@ -1,4 +1,4 @@
-"""Train a word aligner on a corpus of data_prep/:  train.py bible.toml [--out DIR] [--set em.epochs=8]
+"""Train a word aligner on a corpus of data_prep/:  train.py bible.toml [--set em.epochs=8]
 
 The run directory keeps everything: config, metrics, checkpoints, the model. The same command again
 goes on where an interrupted run stopped. Under torchrun it trains on several processes.
