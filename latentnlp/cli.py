@@ -95,6 +95,7 @@ def _add_align(commands) -> None:
     )
     align.add_argument("--seed", type=int, help="of the training (default: 1)")
     align.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    align.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     align.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -123,6 +124,7 @@ def _align(options: argparse.Namespace) -> None:
             config=options.config,
             overrides=tuple(overrides),
             device=options.device,
+            threads=options.threads,
             progress=not options.quiet,
         )
     )

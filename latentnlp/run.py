@@ -46,6 +46,17 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def use_threads(count: int) -> None:
+    """Let each operation use ``count`` CPU threads.
+
+    The aligner's operations are many and small. One thread is the fastest on small corpora, and on
+    a machine that others use too; with more, each operation waits for the slowest of them.
+    """
+    if count < 1:
+        raise UserError(f"--threads {count}: a process needs at least one thread")
+    torch.set_num_threads(count)
+
+
 def pick_device(name: str) -> torch.device:
     """``auto`` (CUDA where there is one), ``cpu`` or ``cuda``: under torchrun, that of LOCAL_RANK.
 

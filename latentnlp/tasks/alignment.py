@@ -300,7 +300,7 @@ def align(
     with tqdm(total=len(text), unit=" pairs", desc="align", disable=not progress) as bar:
         for start in range(0, len(text), _WINDOW):
             lines = range(start, min(start + _WINDOW, len(text)))
-            found = _align_window(model, units, lines, device, config, details)
+            found = _align_window(model, text, lines, device, config, details)
             for line in lines:
                 alignment = found.get(line - start, Alignment(line, frozenset(), {}))
                 alignment = replace(alignment, line=line)

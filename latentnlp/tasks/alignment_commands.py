@@ -18,7 +18,7 @@ from latentnlp.data.links import FORMATS, read_gold, read_links, write_links
 from latentnlp.decoding import Alignment
 from latentnlp.errors import UserError
 from latentnlp.evaluation.alignment import read_annotated, score
-from latentnlp.run import RunDirectory, pick_device
+from latentnlp.run import RunDirectory, pick_device, use_threads
 from latentnlp.tasks.alignment import AlignmentConfig, DataConfig, align, train
 from latentnlp.tasks.alignment_model import AlignmentModel
 
@@ -40,6 +40,7 @@ class AlignOptions:
     config: Path | None = None
     overrides: tuple[str, ...] = ()
     device: str = "auto"
+    threads: int = 1
     progress: bool = True
 
 
@@ -47,6 +48,7 @@ def align_command(options: AlignOptions) -> None:
     """Train on the text unless there is a model already; write the links of the text."""
     if options.output_format not in FORMATS:
         raise UserError(f"unknown format {options.output_format!r}: take {', '.join(FORMATS)}")
+    use_threads(options.threads)
     device = pick_device(options.device)
     distributed.setup(device)
     text = open_parallel(options.source, options.target, options.input_format)

@@ -17,7 +17,7 @@ from latentnlp.data.canonical import CanonicalCorpus
 from latentnlp.data.links import Links, read_links
 from latentnlp.errors import UserError
 from latentnlp.evaluation.alignment import AlignmentScore, bootstrap_interval, score
-from latentnlp.run import pick_device
+from latentnlp.run import pick_device, use_threads
 from latentnlp.symmetrization import NAMES, symmetrize
 from latentnlp.tasks.alignment_commands import read_config
 from latentnlp.tasks.alignment_report import write_report
@@ -25,6 +25,7 @@ from latentnlp.tasks.alignment_report import write_report
 
 def main() -> None:
     options = parse()
+    use_threads(options.threads)
     config = read_config(options.run)
     corpus = CanonicalCorpus(config.data.corpus)
     gold = corpus.gold(options.part)
@@ -74,6 +75,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="run directory of train.py")
     parser.add_argument("--part", choices=("dev", "test"), default="test")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     return parser.parse_args()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from latentnlp.cli import run as run_command
 from latentnlp.data.canonical import CanonicalCorpus
 from latentnlp.data.links import write_links
-from latentnlp.run import pick_device
+from latentnlp.run import pick_device, use_threads
 from latentnlp.tasks.alignment import align
 from latentnlp.tasks.alignment_commands import MODEL, read_config
 from latentnlp.tasks.alignment_model import AlignmentModel
@@ -21,6 +21,7 @@ from latentnlp.tasks.alignment_model import AlignmentModel
 
 def main() -> None:
     options = parse()
+    use_threads(options.threads)
     config, device = read_config(options.run), pick_device(options.device)
     model = AlignmentModel.load(options.run / MODEL, device)
     text = CanonicalCorpus(config.data.corpus).text(options.part)
@@ -42,6 +43,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="run directory of train.py")
     parser.add_argument("--part", choices=("train", "dev", "test"), default="test")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     return parser.parse_args()
 
 

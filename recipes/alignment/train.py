@@ -15,13 +15,14 @@ from latentnlp import distributed
 from latentnlp.cli import run as run_command
 from latentnlp.data.canonical import CanonicalCorpus
 from latentnlp.errors import UserError
-from latentnlp.run import RunDirectory, pick_device
+from latentnlp.run import RunDirectory, pick_device, use_threads
 from latentnlp.tasks.alignment import AlignmentConfig, Dev, train
 from latentnlp.tasks.alignment_commands import MODEL
 
 
 def main() -> None:
     options = parse()
+    use_threads(options.threads)
     config = configuration.load(AlignmentConfig, options.config, options.set)
     if not config.data.corpus:
         raise UserError(f"{options.config}: says no data.corpus to train on")
@@ -49,6 +50,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     return parser.parse_args()
 
 
