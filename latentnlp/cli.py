@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -25,16 +26,27 @@ def run(command) -> int:
     """Call ``command``, and turn what may go wrong for a user into one line and an exit code."""
     try:
         command()
+        sys.stdout.flush()  # or what it has to say would be said while Python ends
     except UserError as error:
         print(f"latentnlp: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output has gone (`| head`): not our failure
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
+    except OSError as error:  # stdout or the folder for temporary files, with no room left
+        print(f"latentnlp: error: {error}", file=sys.stderr)
+        _drop_output()
+        return 2
     except KeyboardInterrupt:
         print("latentnlp: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _drop_output() -> None:
+    """What is still to be written goes nowhere, so that Python can end in peace."""
+    with contextlib.suppress(OSError):  # io.UnsupportedOperation: stdout is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -81,6 +81,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {field.name: _plain(getattr(config, field.name)) for field in fields if field.init}
 
 
+def at_least(config: Any, **least: float) -> None:
+    """For a ``__post_init__``: ValueError where a field that is not None lies below its least."""
+    for name, smallest in least.items():
+        value = getattr(config, name)
+        if value is not None and value < smallest:
+            raise ValueError(f"{name} = {value} is below {smallest}")
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)

@@ -99,7 +99,8 @@ class RunDirectory:
         """Make the run directory ``path``, or take up the run that it holds.
 
         Raises: UserError when it holds a run of another configuration (the message lists the keys
-        that differ), or any run at all when ``resume`` is False; when it cannot be written.
+        that differ), or any run at all when ``resume`` is False; when it cannot be written. A run
+        that ended before it saved anything (its text could not be read) gives way to another one.
         """
         run = cls(path, tensorboard)
         if distributed.is_main():
@@ -112,7 +113,10 @@ class RunDirectory:
         if known.exists():
             if not resume:
                 raise UserError(f"{self.path}: already holds a run: name a new directory")
-            _check_same(known, config)
+            if other := _differences(known, config):
+                if self._has_begun():
+                    raise UserError(f"{self.path}: holds a run of another configuration: {other}")
+                write_text(known, json.dumps(config, indent=2))
             self.checkpoints.sweep()
             self.truncate_metrics(lambda record: True)
             self.log(f"resuming: {' '.join(sys.argv)}", echo=False)
@@ -122,6 +126,9 @@ class RunDirectory:
         write_text(self.path / "environment.json", json.dumps(_environment(seed), indent=2))
         # Last: a directory with a config.json is a run.
         write_text(known, json.dumps(config, indent=2))
+
+    def _has_begun(self) -> bool:
+        return (self.path / "metrics.jsonl").exists() or any(self.checkpoints.folder.glob("*"))
 
     def metrics(self, record: Mapping[str, Any]) -> None:
         """Append one record to metrics.jsonl. It is on the disk when this returns."""
@@ -207,7 +214,8 @@ def _whole_lines(text: str) -> Iterator[dict[str, Any]]:
             yield record
 
 
-def _check_same(known: Path, config: Mapping[str, Any]) -> None:
+def _differences(known: Path, config: Mapping[str, Any]) -> str:
+    """In which keys ``config`` differs from the saved one; empty where it does not."""
     try:
         old = _flatten(json.loads(known.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError) as error:
@@ -216,13 +224,14 @@ def _check_same(known: Path, config: Mapping[str, Any]) -> None:
     new = _flatten(json.loads(json.dumps(config)))
     absent = "absent"
     keys = sorted(k for k in old.keys() | new.keys() if old.get(k, absent) != new.get(k, absent))
-    if keys:
-        listed = [f"{k} ({old.get(k, absent)!r} there, {new.get(k, absent)!r} here)" for k in keys]
-        more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-        raise UserError(
-            f"{known.parent}: holds a run of another configuration: {', '.join(listed[:_SHOWN])}"
-            f"{more}; name a new directory, or use the old configuration to resume"
-        )
+    if not keys:
+        return ""
+    listed = [f"{k} ({old.get(k, absent)!r} there, {new.get(k, absent)!r} here)" for k in keys]
+    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return (
+        f"{', '.join(listed[:_SHOWN])}{more}; name a new directory, or use the old configuration "
+        "to resume"
+    )
 
 
 def _flatten(table: Mapping[str, Any], section: str = "") -> dict[str, Any]:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from latentnlp.data.links import Link
 
+# For `latentnlp align`: two epochs of each stage, said by hand so that no default matters.
+FAST = ("--set", "em.ibm1_epochs=2", "--set", "em.epochs=2", "--set", "lexicon.rounds=0")
+
 _SYLLABLES = [c + v for c in "bdgklmnprstvz" for v in "aeiou"]
 
 
@@ -64,7 +67,9 @@ class ToyCorpus:
 
 def toy_corpus(pairs: int = 120, words: int = 30, seed: int = 1) -> ToyCorpus:
     draw = random.Random(seed)
-    names = draw.sample([a + b + c for a in _SYLLABLES for b in _SYLLABLES for c in "xwj"], 2 * words)
+    names = draw.sample(
+        [a + b + c for a in _SYLLABLES for b in _SYLLABLES for c in "xwj"], 2 * words
+    )
     translation = dict(zip(names[:words], names[words:], strict=True))
     corpus = ToyCorpus([], [], [])
     for _ in range(pairs):

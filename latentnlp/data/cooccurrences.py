@@ -8,6 +8,7 @@ file: memory holds only the pairs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from latentnlp.data.batches import Batch, Batches
 from latentnlp.data.corpora import EncodedCorpus
+from latentnlp.errors import UserError
 
 OUTSIDE = 0  # the number that stands for padding, or for a pair that was never seen
 
@@ -69,10 +71,11 @@ class Cooccurrences:
         """Number the pairs and write the cells to ``file``. ``batches`` are those of one process.
 
         Word by word of the source vocabulary: all target words that x ever meets are marked in one
-        table of |Y| numbers, so no cell is ever sorted or searched for.
+        table of |Y| numbers, so no cell is ever sorted or searched for. Raises UserError: no room.
         """
         words, destinations, lines, starts = _occurrences(batches)
         cells = np.lib.format.open_memmap(file, mode="w+", dtype=np.int32, shape=(int(starts[-1]),))
+        _reserve(file)
         target_ids = corpus.target_ids
         target_starts, target_lengths = corpus.target_offsets[:-1], corpus.target_lengths
         number = np.zeros(int(target_ids.max(initial=0)) + 1, dtype=np.int32)
@@ -115,6 +118,24 @@ def _occurrences(batches: Batches) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     if not words:
         words, destinations, lines = ([np.zeros(0, np.int64)] for _ in range(3))
     return np.concatenate(words), np.concatenate(destinations), np.concatenate(lines), starts
+
+
+def _reserve(file: Path) -> None:
+    """Take all the room of a sparse file at once: a disk that fills under a map kills us (SIGBUS).
+
+    Raises UserError if there is not so much room.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    size = file.stat().st_size
+    try:
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
+    except OSError as error:
+        raise UserError(
+            f"{file}: cannot be written: {error.strerror}; it needs {size / 2**20:.0f} MB: set "
+            "TMPDIR to a folder with more room"
+        ) from error
 
 
 def _by_word(words: np.ndarray) -> Iterator[np.ndarray]:

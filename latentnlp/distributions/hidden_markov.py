@@ -190,7 +190,7 @@ class HiddenMarkov:
         jump = trace.transition if trace.transition.dim() == 3 else trace.transition[None]
         for j in reversed(range(n_target)):
             before = trace.alpha[j - 1] if j else trace.first  # [B, M]
-            stay = before[row, memory] * trace.null[j, :, 0]
+            stay = before[row, memory] * (0.0 if trace.null is None else trace.null[j, :, 0])
             into = before if trace.leave is None else before * trace.leave
             column = jump.transpose(1, 2).expand(n_batch, -1, -1)[row, memory]  # [S, B, M]
             arrive = into * column * trace.emission[j, row, memory].unsqueeze(-1)
@@ -208,7 +208,7 @@ class _Trace:
     predicted: Tensor  # [J, B, M]  Σ_m α_{j-1}(m) d(m) T(m, i)
     scale: Tensor  # [J, B, 1]
     emission: Tensor  # [J, B, M]  column 0, the start, is 0
-    null: Tensor  # [J, B, 1]  1 at padding: a NULL that costs nothing
+    null: Tensor | None  # [J, B, 1]  1 at padding: a NULL that costs nothing
     transition: Tensor  # [M, M] or [B, M, M]  column 0 is 0
     leave: Tensor | None  # [B, M]
     final: Tensor  # [B, M]
@@ -239,13 +239,13 @@ def _forward(
     emission = log_emission.new_full(shape, LOG_ZERO)
     torch.sub(log_emission.transpose(0, 1), shift.t().unsqueeze(-1), out=emission[..., 1:])
     emission.exp_()
-    null = log_emission.new_zeros(n_target, n_batch, 1)
+    null = None
     if log_null is not None:
         null = (log_null - shift).exp().t().unsqueeze(-1).contiguous()
     mask_steps = None if mask is None else mask.t().unsqueeze(-1)  # [J, B, 1]
     if mask_steps is not None:
         emission *= mask_steps
-        null = torch.where(mask_steps, null, 1.0)
+        null = torch.where(mask_steps, 0.0 if null is None else null, 1.0).to(emission)
     transition = pad(log_transition.exp(), (1, 0))  # [M, M] or [B, M, M]
     leave = None if log_leave is None else log_leave.exp()
 
@@ -254,12 +254,14 @@ def _forward(
     alphas, predictions = torch.empty_like(emission), torch.empty_like(emission)
     scales = log_emission.new_empty(n_target, n_batch, 1)
     alpha, weighted = first, torch.empty_like(first)
-    steps = zip(emission, null, predictions, alphas, scales, strict=True)
+    nulls = [None] * n_target if null is None else null.unbind()
+    steps = zip(emission, nulls, predictions, alphas, scales, strict=True)
     for e, n, predicted, after, scale in steps:
         source = alpha if leave is None else torch.mul(alpha, leave, out=weighted)
         _vector_matrix(source, transition, predicted)
         torch.mul(predicted, e, out=after)
-        after.addcmul_(alpha, n)
+        if n is not None:
+            after.addcmul_(alpha, n)
         torch.sum(after, -1, keepdim=True, out=scale)
         after.div_(scale.clamp_min_(tiny))
         alpha = after
@@ -283,7 +285,7 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Cha
     # What no path reaches (α = 0) is left out: its β may grow past all bounds, and 0 · ∞ is NaN.
     inverse_scale = (trace.alpha > 0) * trace.scale.reciprocal()  # [J, B, M]
     emission = trace.emission * inverse_scale  # e_j(i) / c_j
-    null = trace.null * inverse_scale
+    null = None if trace.null is None else trace.null * inverse_scale
     backward = trace.transition.transpose(-1, -2)
 
     # β is scaled so that Σ_i α_j(i) β_j(i) is 1, or the sentence's weight: all that follows is
@@ -295,18 +297,23 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Cha
     final = trace.alpha[-1] * beta
 
     arriving, leaving = torch.empty_like(emission), torch.empty_like(emission)
-    stays = torch.empty_like(emission)  # n_j / c_j · β_j
+    stays = None if null is None else torch.empty_like(emission)  # n_j / c_j · β_j
     for j in reversed(range(n_target)):
         torch.mul(emission[j], beta, out=arriving[j])
-        torch.mul(null[j], beta, out=stays[j])
         _vector_matrix(arriving[j], backward, leaving[j])
         if trace.leave is not None:
             leaving[j].mul_(trace.leave)
-        beta = leaving[j] + stays[j]
+        if null is None or stays is None:
+            beta = leaving[j]
+        else:
+            torch.mul(null[j], beta, out=stays[j])
+            beta = leaving[j] + stays[j]
 
     before = torch.cat([trace.first.unsqueeze(0), trace.alpha[:-1]])  # α_{j-1}
     gamma = (trace.predicted * arriving)[..., 1:].transpose(0, 1)  # [B, J, I]
-    null_count = torch.linalg.vecdot(before, stays)  # [J, B]
+    null_count = emission.new_zeros(emission.shape[:2])  # [J, B]
+    if stays is not None:
+        null_count = torch.linalg.vecdot(before, stays)
     if trace.mask is not None:
         null_count = null_count * trace.mask.squeeze(-1)
     leave_count = (before * leaving).sum(0)  # [B, M]

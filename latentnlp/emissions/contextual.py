@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from latentnlp.config import at_least
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.emissions import type_based
@@ -26,6 +27,9 @@ from latentnlp.emissions._base import Emission, log_normaliser
 class Config:
     types: type_based.Config = field(default_factory=type_based.Config)
     states: int = 64  # of the GRU, in each direction
+
+    def __post_init__(self) -> None:
+        at_least(self, states=1)
 
 
 class ContextualEmission(Emission):
@@ -46,7 +50,7 @@ class ContextualEmission(Emission):
         log_z = log_normaliser(hidden, weight, self.types.target_bias)
         shape = side.words.shape
         target = embedding(batch.target, weight)  # [B, J, d]
-        scores = target @ hidden.view(*shape, -1).mT + self.types.target_bias[
+        scores = target @ hidden.view(*shape, weight.shape[1]).mT + self.types.target_bias[
             batch.target
         ].unsqueeze(-1)
         log_emission = scores.to(log_z.dtype) - log_z.view(shape).unsqueeze(1)

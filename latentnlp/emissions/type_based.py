@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from latentnlp.config import at_least
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.emissions._base import Emission, log_normaliser
@@ -27,6 +28,9 @@ _PAIRS_AT_ONCE = 2**18  # of which both vectors are gathered
 class Config:
     dim: int = 128
     ngrams: tuple[int, ...] = (3, 4, 5)  # character n-gram lengths; [] for words as atoms
+
+    def __post_init__(self) -> None:
+        at_least(self, dim=1)
 
 
 class TypeBasedEmission(Emission):

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from latentnlp import distributed
+from latentnlp.config import at_least
 from latentnlp.emissions.counts import CountEmission
 from latentnlp.emissions.type_based import TypeBasedEmission
 
@@ -32,6 +33,9 @@ _LEAST_COUNT = 0.01  # rarer pairs tell nothing and are most of the table
 class Config:
     learning_rate: float = 2e-2
     words_per_step: int = 512  # source words whose whole distributions one step looks at
+
+    def __post_init__(self) -> None:
+        at_least(self, learning_rate=0, words_per_step=1)
 
 
 class LexiconBatches:

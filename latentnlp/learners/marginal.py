@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from latentnlp import distributed
+from latentnlp.config import at_least
 from latentnlp.data.batches import Batch
 from latentnlp.models.aligner import BidirectionalAligner
 
@@ -27,6 +28,9 @@ class Config:
     max_gradient_norm: float = 5.0
     precision: Literal["float32", "bfloat16"] = "float32"  # of the neural part; sums stay float32
     compile: bool = False  # torch.compile the emissions
+
+    def __post_init__(self) -> None:
+        at_least(self, learning_rate=0)
 
 
 class Marginal:

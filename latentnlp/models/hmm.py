@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from latentnlp.config import at_least
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
@@ -33,6 +34,9 @@ class Config:
     width: int = 30  # W: the longest jump with a score of its own
     decay: float = 0.5  # log s(d) = -decay · |d - 1| at the start
     word_dim: int = 0  # dimension of r(x): 0 for jumps that do not look at the word
+
+    def __post_init__(self) -> None:
+        at_least(self, width=1, word_dim=0)
 
 
 class JumpPositions(PositionModel):

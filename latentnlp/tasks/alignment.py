@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from latentnlp import decoding, distributed
+from latentnlp.config import at_least
 from latentnlp.data.batches import Batches
 from latentnlp.data.cooccurrences import Cooccurrences
 from latentnlp.data.corpora import (
@@ -62,6 +63,9 @@ class EMStages:
     epochs: int = 5
     learner: em.Config = field(default_factory=em.Config)
 
+    def __post_init__(self) -> None:
+        at_least(self, ibm1_epochs=0, epochs=0)
+
 
 @dataclass(frozen=True)
 class LexiconStages:
@@ -73,6 +77,9 @@ class LexiconStages:
     em_epochs: int = 2  # after each fit
     learner: lexicon.Config = field(default_factory=lexicon.Config)
 
+    def __post_init__(self) -> None:
+        at_least(self, rounds=0, first_epochs=0, epochs=0, em_epochs=0)
+
 
 @dataclass(frozen=True)
 class MarginalStage:
@@ -80,11 +87,17 @@ class MarginalStage:
     patience: int | None = None  # epochs without a better dev AER; None: run them all
     learner: marginal.Config = field(default_factory=marginal.Config)
 
+    def __post_init__(self) -> None:
+        at_least(self, epochs=0, patience=1)
+
 
 @dataclass(frozen=True)
 class BatchConfig:
     cells: int = 2**19  # largest B · I · J of a batch
     sentences: int = 1024  # largest B
+
+    def __post_init__(self) -> None:
+        at_least(self, cells=1, sentences=1)
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,9 @@ class DataConfig:
     train_pairs: int | None = None  # the first so many of "train"; None: all
     source: str = ""  # instead of ``corpus``
     target: str = ""
+
+    def __post_init__(self) -> None:
+        at_least(self, train_pairs=1)
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,9 @@ class AlignmentConfig:
     decoding: decoding.Config = field(default_factory=decoding.Config)
     checkpoint_seconds: float = 60.0
     tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(self, seed=0)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ class TextConfig:
     max_size: int | None = None  # of each vocabulary
     subwords: int = 0  # pieces on each side; 0: words as they stand
 
+    def __post_init__(self) -> None:
+        configuration.at_least(self, max_length=1, min_count=1, max_size=1, subwords=0)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -96,12 +99,13 @@ class AlignmentModel:
         state = checkpoint.load(folder)
         if not isinstance(state, dict) or state.get("kind") != "latentnlp alignment model":
             raise UserError(f"{folder}: not an alignment model")
-        if state["model_version"] > FORMAT_VERSION:
-            raise UserError(
-                f"{folder}: written by a newer latentnlp (model version {state['model_version']}, "
-                f"this one reads up to {FORMAT_VERSION}): upgrade latentnlp"
-            )
         try:
+            if state["model_version"] > FORMAT_VERSION:
+                raise UserError(
+                    f"{folder}: written by a newer latentnlp (model version "
+                    f"{state['model_version']}, this one reads up to {FORMAT_VERSION}): upgrade "
+                    "latentnlp"
+                )
             where = f"{folder}/state.json"
             text = configuration.from_dict(TextConfig, state["text"], where)
             config = configuration.from_dict(ModelConfig, state["model"], where)
@@ -113,8 +117,9 @@ class AlignmentModel:
             )
             aligner = build_aligner(config, languages)
             aligner.load_state_dict(state["weights"])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise UserError(f"{folder}: damaged alignment model ({error})") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())  # torch's may have several lines
+            raise UserError(f"{folder}: damaged alignment model ({reason})") from error
         return cls(text, config, languages, aligner.to(device))
 
 

@@ -13,7 +13,7 @@ SETS = {  # script: folder, languages, splits (stem of the text files)
     "hansards": (
         "en-fr-hansards",
         "en fr",
-        {"train": "train", "dev": "dev.norm", "test": "test.norm"},
+        {"train": "train", "test": "test.norm"},
     ),
     "ro_en": ("ro-en-wpt", "ro en", {"train": "train", "test": "test"}),
     "en_es": ("en-es-europarl", "en es", {"train": "train", "test": "test"}),

@@ -34,7 +34,7 @@ def test_a_new_directory_holds_what_was_run(tmp_path: Path) -> None:
 
 
 def test_another_configuration_is_refused_by_its_keys(tmp_path: Path) -> None:
-    RunDirectory.create(tmp_path / "r", Nested())
+    RunDirectory.create(tmp_path / "r", Nested()).metrics({"stage": "s", "epoch": 1})
     with pytest.raises(UserError) as error:
         RunDirectory.create(tmp_path / "r", Nested(ToyConfig(seed=2), None))
     message = str(error.value)
@@ -42,6 +42,14 @@ def test_another_configuration_is_refused_by_its_keys(tmp_path: Path) -> None:
     assert "toy.epochs" not in message
     with pytest.raises(UserError, match="already holds a run"):
         RunDirectory.create(tmp_path / "r", Nested(), resume=False)
+
+
+def test_a_run_that_saved_nothing_gives_way(tmp_path: Path) -> None:
+    """Its text could not be read, say: the next try may well have other settings."""
+    RunDirectory.create(tmp_path / "r", Nested())
+    RunDirectory.create(tmp_path / "r", Nested(ToyConfig(seed=2), None))
+    config = json.loads((tmp_path / "r" / "config.json").read_text())
+    assert config == {"toy": {"seed": 2, "epochs": 3}, "folder": None}
 
 
 def test_bad_places(tmp_path: Path) -> None:

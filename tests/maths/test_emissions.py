@@ -1,0 +1,388 @@
+"""Emission models against naive softmaxes, and the smoothed count table against its formula."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from tiny import empty_batch, make_batch, mixed_batch, random_sentences, randomise, vocabulary
+from torch import Tensor
+
+from latentnlp.data.batches import Batch
+from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
+from latentnlp.data.vocabulary import Vocabulary
+from latentnlp.emissions import _base, contextual, counts, type_based
+from latentnlp.emissions._base import log_normaliser
+from latentnlp.emissions._words import WordVectors, ngram_members
+
+SOURCE, TARGET = vocabulary(5, "haus"), vocabulary(7, "house")
+
+CHUNKS = [1, 6, 35, 10**6]  # logits at once: one word, a few, part of the rows, all
+
+
+def logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return hidden @ weight.t() + bias
+
+
+def normaliser_case(rows: int = 5, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(rows, 4), (13, 4), (13,)]
+    return [
+        (3 * torch.randn(shape, generator=generator, dtype=torch.float64))
+        .to(dtype)
+        .requires_grad_()
+        for shape in shapes
+    ]
+
+
+@pytest.mark.parametrize("at_once", CHUNKS)
+def test_normaliser_and_its_gradient(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(_base, "_LOGITS_AT_ONCE", at_once)
+    inputs = normaliser_case()
+    found, expected = log_normaliser(*inputs), logits(*inputs).logsumexp(-1)
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn(5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(
+        torch.autograd.grad(found @ weight, inputs), torch.autograd.grad(expected @ weight, inputs)
+    )
+    assert torch.autograd.gradcheck(log_normaliser, inputs)
+
+
+def test_normaliser_visits_the_vocabulary_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_base, "_LOGITS_AT_ONCE", 20)
+    hidden, weight, bias = normaliser_case()
+    sizes = [part.shape for _, part in _base._chunks(hidden, weight, bias, None)]
+    assert sizes == [(5, 4), (5, 4), (5, 4), (5, 1)]
+
+
+@pytest.mark.parametrize("at_once", CHUNKS)
+def test_normaliser_under_autocast(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(_base, "_LOGITS_AT_ONCE", at_once)
+    inputs = normaliser_case(dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = log_normaliser(*inputs)
+        assert torch.is_autocast_enabled("cpu"), "the chunks switch it off for themselves alone"
+    assert found.dtype == torch.float32
+    exact = logits(*inputs).logsumexp(-1)
+    torch.testing.assert_close(found, exact, rtol=2e-2, atol=5e-2)
+    assert not torch.equal(found, exact), "the products are bfloat16"
+    rough = torch.autograd.grad(found.sum(), inputs)
+    fine = torch.autograd.grad(exact.sum(), inputs)
+    for one, other in zip(rough, fine, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=5e-2, atol=5e-2)
+
+
+def test_normaliser_of_no_rows() -> None:
+    inputs = normaliser_case(rows=0)
+    found = log_normaliser(*inputs)
+    assert found.shape == (0,)
+    found.sum().backward()
+    assert all(one.grad is not None and (one.grad == 0).all() for one in inputs)
+
+
+def neural(name: str, ngrams: tuple[int, ...] = (3,), seed: int = 0) -> Any:
+    types = type_based.Config(dim=6, ngrams=ngrams)
+    if name == "type_based":
+        built: Any = type_based.build(types, SOURCE, TARGET)
+    else:
+        built = contextual.build(contextual.Config(types, states=4), SOURCE, TARGET)
+    randomise(built, seed)
+    return built.double()
+
+
+def every_target(source: list[int], width: int | None = None) -> Batch:
+    """One sentence whose target "sentence" is the whole vocabulary, padding word included."""
+    batch = make_batch([source], [range(1, len(TARGET) + 1)], (width, None))
+    batch.target_side.words.copy_(torch.arange(len(TARGET)))
+    batch.target_side.types.zero_()  # not looked at
+    return batch
+
+
+@pytest.mark.parametrize("ngrams", [(), (3,), (3, 4)])
+@pytest.mark.parametrize("name", ["type_based", "contextual"])
+def test_each_source_word_has_a_distribution(name: str, ngrams: tuple[int, ...]) -> None:
+    emission = neural(name, ngrams)
+    log_p, log_null = emission(every_target([2, 1, 6, 2, 4], width=7))
+    assert log_p.shape == (1, len(TARGET), 7) and log_p.dtype == torch.float64
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(1, 7).double())
+    torch.testing.assert_close(log_null.exp().sum(1), torch.ones(1).double())
+
+
+@pytest.mark.parametrize("ngrams", [(), (3,)])
+def test_type_based_is_the_naive_softmax(ngrams: tuple[int, ...]) -> None:
+    emission, batch = neural("type_based", ngrams), mixed_batch(words=5)
+    log_p, log_null = emission(batch)
+    naive = emission.log_prob_rows(torch.arange(len(SOURCE)))  # [X, Y]
+    table = logits(
+        emission.represent(torch.arange(len(SOURCE))),
+        emission.target_words.everything(),
+        emission.target_bias,
+    )
+    torch.testing.assert_close(naive, table.log_softmax(-1))
+    expected = naive[batch.source.unsqueeze(1), batch.target.unsqueeze(2)]  # [B, J, I]
+    torch.testing.assert_close(log_p, expected)
+    torch.testing.assert_close(log_null, emission.null_logits.log_softmax(-1)[batch.target])
+
+    weight = torch.randn(log_p.shape, dtype=torch.float64)
+    parameters = [p for n, p in emission.named_parameters() if "null" not in n]
+    torch.testing.assert_close(
+        torch.autograd.grad((log_p * weight).sum(), parameters),
+        torch.autograd.grad((expected * weight).sum(), parameters),
+    )
+
+
+def test_log_prob_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type_based, "_PAIRS_AT_ONCE", 4)
+    emission = neural("type_based")
+    types = torch.tensor([2, 5, 6])
+    place, target = torch.tensor([0, 0, 1, 2, 2, 2, 1]), torch.tensor([3, 4, 2, 1, 8, 2, 2])
+    expected = emission.log_prob_rows(types)[place, target]
+    torch.testing.assert_close(emission.log_prob_pairs(types, place, target), expected)
+
+
+def test_a_new_contextual_emission_is_the_type_based_one() -> None:
+    built = contextual.build(contextual.Config(type_based.Config(6), 4), SOURCE, TARGET)
+    batch = mixed_batch()
+    expected = built.types(batch)[0]
+    torch.testing.assert_close(built(batch)[0], expected)
+
+
+def test_context_looks_both_ways() -> None:
+    emission, base = neural("contextual"), [2, 3, 4, 5]
+    log_p = emission(every_target(base))[0]
+    for changed in range(4):
+        other = list(base)
+        other[changed] = 6
+        moved = (emission(every_target(other))[0] - log_p).abs().sum(1)[0]
+        assert (moved > 1e-6).all(), "every place sees every word"
+
+
+@pytest.mark.parametrize("name", ["type_based", "contextual"])
+def test_emission_of_a_sentence_does_not_depend_on_its_batch(name: str) -> None:
+    generator = random.Random(2)
+    source = random_sentences(generator, [3, 1, 5], 5)
+    target = random_sentences(generator, [2, 4, 1], 5)
+    emission = neural(name)
+    together, null = emission(make_batch(source, target, (8, 6)))
+    for row in range(3):
+        alone, null_alone = emission(make_batch(source[row : row + 1], target[row : row + 1]))
+        _, n_target, n_source = alone.shape
+        torch.testing.assert_close(together[row, :n_target, :n_source], alone[0])
+        torch.testing.assert_close(null[row, :n_target], null_alone[0])
+    assert together.isfinite().all(), "padding too"
+
+
+@pytest.mark.parametrize("name", ["type_based", "contextual"])
+def test_no_sentences(name: str) -> None:
+    emission = neural(name)
+    log_p, log_null = emission(empty_batch())
+    assert log_p.shape == (0, 2, 3) and log_null.shape == (0, 2)
+    (log_p.sum() + log_null.sum()).backward()
+
+
+@pytest.mark.parametrize("name", ["type_based", "contextual"])
+def test_autocast_gives_single_precision_results(name: str) -> None:
+    emission, batch = neural(name).float(), mixed_batch()
+    exact = emission(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = emission(batch)
+    for one, other in zip(rough, exact, strict=True):
+        assert one.dtype == torch.float32
+        torch.testing.assert_close(one, other, rtol=5e-2, atol=0.15)
+
+
+# Character n-grams.
+
+
+def test_ngram_members() -> None:
+    words = ("<pad>", "<unk>", "abc", "abd", "xyz", "")
+    members, size = ngram_members(words, (2, 3))
+    # ^abc$: ^a ab bc c$ ^ab abc bc$; ^abd$: ^a ab bd d$ ^ab abd bd$; ^$ once: shared ^a, ab, ^ab.
+    assert size == 1 + 3
+    ids = {gram: number for number, gram in enumerate(sorted(["^a", "ab", "^ab"]), start=1)}
+    shared = [ids["^a"], ids["ab"], ids["^ab"]]
+    assert members.tolist() == [[0] * 3, [0] * 3, shared, shared, [0] * 3, [0] * 3]
+
+
+def test_a_word_counts_an_ngram_once_and_keeps_48() -> None:
+    members, _ = ngram_members(("aaaa", "aaab"), (2,))
+    assert (members[0] > 0).sum() == 2, "^a and aa; a$ is not shared"
+    long = "".join(chr(0x4E00 + k) for k in range(100))
+    members, size = ngram_members((long, long + "x"), (3,))
+    assert members.shape == (2, 48) and size > 48
+
+
+def test_nothing_shared() -> None:
+    members, size = ngram_members(("ab", "cd"), (3,))
+    assert size == 1 and members.tolist() == [[0], [0]]
+
+
+def test_word_vectors_add_the_mean_of_ngram_vectors() -> None:
+    words = Vocabulary([("abc", 2), ("abd", 1), ("xyz", 1)])
+    vectors = WordVectors(words, 4, (3,))
+    randomise(vectors)
+    assert vectors.grams is not None
+    gram = vectors.grams.weight[1]  # ^ab
+    expected = vectors.table.weight + torch.tensor([0, 0, 1, 1, 0])[:, None] * gram
+    torch.testing.assert_close(vectors.everything(), expected)
+    torch.testing.assert_close(vectors(torch.tensor([3, 4])), expected[[3, 4]])
+    assert set(vectors.state_dict()) == {"table.weight", "grams.weight"}
+
+
+# Counts.
+
+
+def table_of(pairs: list[tuple[int, int]]) -> Cooccurrences:
+    words = torch.tensor([(0, 0), *sorted(pairs)], dtype=torch.int32)
+    nothing = torch.zeros(1, dtype=torch.int32).numpy()
+    return Cooccurrences(words[:, 0], words[:, 1], nothing, nothing)
+
+
+PAIRS = [(2, 3), (2, 8), (3, 3), (6, 2), (6, 5)]
+VOTES = {(2, 3): 4.0, (2, 8): 1.5, (3, 3): 0.25, (6, 2): 0.0, (6, 5): 7.0}
+
+
+def counted(transposed: bool = False, **options: Any) -> counts.CountEmission:
+    """The counts of SOURCE → TARGET; ``transposed``: of TARGET → SOURCE, on the same pairs."""
+    sides = (TARGET, SOURCE) if transposed else (SOURCE, TARGET)
+    emission = counts.build(counts.Config(**options), *sides, transposed)
+    emission.start(table_of(PAIRS))
+    votes = torch.tensor([9.0, *(VOTES[pair] for pair in sorted(PAIRS))])
+    null = torch.zeros(len(sides[1]))
+    null[3], null[2] = 2.0, 1.0
+    emission.maximise(votes, null)
+    return emission
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("mean", ["uniform", "unigram", "neural"])
+def test_smoothed_counts(mean: str, transposed: bool) -> None:
+    kappa, null_kappa = 2.5, 10.0
+    emission = counted(
+        transposed,
+        mean=mean,
+        strength=kappa,
+        null_strength=null_kappa,
+        neural=type_based.Config(5, (3,)),
+    )
+    randomise(emission)
+    batch = make_batch([[2, 6, 3], [5, 2]], [[3, 8], [5, 2, 3]])
+    batch = batch.reversed() if transposed else batch
+    log_p, log_null = emission(batch)
+
+    _, target = (TARGET, SOURCE) if transposed else (SOURCE, TARGET)
+    votes = {(y, x): n for (x, y), n in VOTES.items()} if transposed else VOTES
+    null_counts = {3: 2.0, 2: 1.0}
+    seen = [count + 1 for count in target.counts]
+    unigram = [count / sum(seen) for count in seen]
+    for b in range(2):
+        for j in range(int(batch.target_lengths[b])):
+            y = int(batch.target[b, j])
+            expected = (null_counts.get(y, 0.0) + null_kappa * unigram[y]) / (3 + null_kappa)
+            assert log_null[b, j].exp().item() == pytest.approx(expected, rel=1e-5)
+            for i in range(int(batch.source_lengths[b])):
+                x = int(batch.source[b, i])
+                prior = {"uniform": 1 / len(target), "unigram": unigram[y]}.get(mean)
+                if prior is None:
+                    assert emission.neural is not None
+                    prior = emission.neural.log_prob_rows(torch.tensor([x]))[0, y].exp().item()
+                total = sum(n for (first, _), n in votes.items() if first == x)
+                expected = (votes.get((x, y), 0.0) + kappa * prior) / (total + kappa)
+                assert log_p[b, j, i].exp().item() == pytest.approx(expected, rel=1e-5)
+    assert log_p.isfinite().all() and log_null.isfinite().all()
+
+
+@pytest.mark.parametrize("mean", ["uniform", "unigram", "neural"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_smoothed_counts_are_distributions(mean: str, transposed: bool) -> None:
+    emission = counted(transposed, mean=mean, neural=type_based.Config(5, ()))
+    source, target = (TARGET, SOURCE) if transposed else (SOURCE, TARGET)
+    batch = make_batch([range(1, len(source))], [range(1, len(target))])
+    log_p, log_null = emission(batch)
+    rest = 1 - log_p.exp().sum(1)  # what is left for <pad>
+    prior = emission.fixed_mean[0]
+    if emission.neural is not None:
+        prior = emission.neural.log_prob_rows(batch.source[0])[:, 0].exp()
+    kappa = emission.config.strength
+    expected = kappa * prior / (emission.totals[batch.source[0]] + kappa)
+    torch.testing.assert_close(rest[0], expected, atol=1e-6, rtol=0)
+    p_null = emission.log_null()
+    torch.testing.assert_close(p_null.exp().sum(), torch.tensor(1.0))
+    torch.testing.assert_close(p_null[batch.target], log_null)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_lookup(transposed: bool) -> None:
+    emission = counted(transposed)
+    pairs = sorted(PAIRS)
+    batch = make_batch([[2, 6, 3], [6]], [[3, 8], [1, 2, 5]])
+    place = emission.lookup(batch.reversed() if transposed else batch)
+    place = place.mT if transposed else place  # [B, J, I]
+    for b in range(2):
+        for j in range(3):
+            for i in range(3):
+                pair = (int(batch.source[b, i]), int(batch.target[b, j]))
+                expected = pairs.index(pair) + 1 if pair in pairs else OUTSIDE
+                assert int(place[b, j, i]) == expected
+    assert emission.counts[OUTSIDE] == 0
+    first, second = emission.pair_words()
+    words = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert words[1:] == [(y, x) if transposed else (x, y) for x, y in pairs]
+
+
+def test_an_unstarted_table_answers_with_the_prior() -> None:
+    emission = counts.build(counts.Config(mean="uniform"), SOURCE, TARGET)
+    log_p, log_null = emission(mixed_batch())
+    torch.testing.assert_close(log_p.exp(), torch.full_like(log_p, 1 / len(TARGET)))
+    assert log_null.shape == (4, 3)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_pair_mean_is_the_prior_of_each_pair(transposed: bool) -> None:
+    emission = counted(transposed, mean="neural", neural=type_based.Config(5, ()))
+    randomise(emission)
+    assert emission.neural is not None
+    rows = emission.neural.log_prob_rows(torch.arange(len(TARGET if transposed else SOURCE))).exp()
+    source, target = emission.pair_words()
+    mean = emission.pair_mean()
+    assert mean is not None
+    torch.testing.assert_close(mean, rows[source, target])
+    assert counted(transposed).pair_mean() is None
+
+
+def test_prune_gives_rare_pairs_to_the_prior() -> None:
+    emission = counted(strength=1.0, mean="uniform")
+    totals = emission.totals.clone()
+    emission.prune(1.0)
+    first, second = (words.tolist() for words in emission.pair_words())
+    assert list(zip(first, second, strict=True)) == [(0, 0), (2, 3), (2, 8), (6, 5)]
+    assert torch.equal(emission.totals, totals)
+    batch = make_batch([[3, 2]], [[3, 8]])
+    p = emission(batch)[0].exp()[0]
+    prior = 1 / len(TARGET)
+    expected = [[prior / 1.25, (4 + prior) / 6.5], [prior / 1.25, (1.5 + prior) / 6.5]]
+    torch.testing.assert_close(p, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("mean", ["unigram", "neural"])
+def test_state_dict_round_trip_into_a_table_of_another_size(mean: str, transposed: bool) -> None:
+    options = {"mean": mean, "neural": type_based.Config(5, (3,))}
+    emission = counted(transposed, **options)
+    randomise(emission)
+    batch = mixed_batch().reversed() if transposed else mixed_batch()
+    sides = (TARGET, SOURCE) if transposed else (SOURCE, TARGET)
+    holder = torch.nn.ModuleDict(
+        {"inner": counts.build(counts.Config(**options), *sides, transposed)}
+    )
+    holder.load_state_dict(
+        {f"inner.{name}": value for name, value in emission.state_dict().items()}
+    )
+    fresh = holder["inner"]
+    assert all(map(torch.equal, fresh(batch), emission(batch)))
+    small = counts.build(counts.Config(**options), *sides, transposed)
+    emission.load_state_dict(small.state_dict())
+    assert emission.pairs.tolist() == [0], "and from a smaller one"
