@@ -65,8 +65,10 @@ def gather(tensor: Tensor) -> list[Tensor]:
     return [one.to(tensor.device) for one in everyone]
 
 
-def wrap(module: nn.Module, device: torch.device) -> nn.Module:
+def wrap(module: nn.Module, device: torch.device, unused: bool = False) -> nn.Module:
     """DistributedDataParallel around ``module``, or the module itself in a single process.
+
+    ``unused``: some parameters play no part in the loss, and DDP must not wait for their gradients.
 
     DDP *averages* gradients over processes. For the gradient of Σ_global loss / N_global, a learner
     divides its local sum by ``sum_over_processes(N_local)`` and multiplies by ``world_size()``.
@@ -74,4 +76,6 @@ def wrap(module: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return module
     devices = [device] if device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(module, device_ids=devices)
+    return nn.parallel.DistributedDataParallel(
+        module, device_ids=devices, find_unused_parameters=unused
+    )

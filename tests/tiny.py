@@ -15,6 +15,7 @@ from latentnlp.data.batches import Batch, Batches, Side, side
 from latentnlp.data.cooccurrences import Cooccurrences
 from latentnlp.data.corpora import EncodedCorpus, ListText, build_vocabularies, encode
 from latentnlp.data.vocabulary import Vocabulary
+from latentnlp.emissions import counts
 from latentnlp.models.aligner import BidirectionalAligner
 from latentnlp.tasks.alignment_model import Languages, ModelConfig, build_aligner
 
@@ -128,4 +129,7 @@ class Corpus:
         return self.tables[0]
 
     def aligner(self, **options: Any) -> BidirectionalAligner:
+        """Untrained; unless ``options`` say otherwise, of counts with a prior that needs no fit."""
+        options.setdefault("emission", "counts")
+        options.setdefault("counts", counts.Config(mean="unigram", strength=3.0))
         return build_aligner(ModelConfig(**options), self.languages)

@@ -1,9 +1,11 @@
-r"""Vectors of word types: a row of a table, plus the mean of their character n-grams' vectors.
+r"""Vectors of word types: rows of a table, or the mean of their character n-grams' vectors.
 
-    v(w) = E[w] + mean_{g ∈ grams(w)} G[g]
+    v(w) = E[w]        or        v(w) = mean_{g ∈ grams(w)} G[g]
 
-Rare and inflected words thus share strength with the words they are spelt like (Bojanowski et al.
-2017, "Enriching word vectors with subword information", section 3.2).
+Made of characters, rare and inflected words share strength with the words they are spelt like
+(Bojanowski et al. 2017, "Enriching word vectors with subword information", section 3.2). There is
+no row for the word itself beside its n-grams: with one, a rare word learns its own accidents by
+heart, which is what the characters are there to prevent.
 """
 
 from __future__ import annotations
@@ -20,37 +22,30 @@ _MOST_GRAMS = 48
 
 
 class WordVectors(nn.Module):
-    """E[w], and G where ``ngrams`` names lengths (empty: no characters)."""
+    """E[w] where ``ngrams`` is empty; else the mean of G over the n-grams of these lengths."""
 
     members: Tensor  # int64 [V, most n-grams of a word], padded with 0
 
     def __init__(self, vocabulary: Vocabulary, dim: int, ngrams: tuple[int, ...]) -> None:
         super().__init__()
-        self.table = nn.Embedding(len(vocabulary), dim)
-        nn.init.normal_(self.table.weight, std=dim**-0.5)
-        self.grams = None
+        size, self.spelt = len(vocabulary), bool(ngrams)
         if ngrams:
-            # Characters carry what words share; the table starts at zero and learns the rest.
-            nn.init.zeros_(self.table.weight)
             members, size = ngram_members(vocabulary.words, ngrams)
-            self.grams = nn.Embedding(size, dim)
-            nn.init.normal_(self.grams.weight, std=dim**-0.5)
             # What the vocabulary implies is not saved with the weights.
             self.register_buffer("members", members, persistent=False)
+        self.table = nn.Embedding(size, dim)
+        nn.init.normal_(self.table.weight, std=dim**-0.5)
 
     def forward(self, words: Tensor) -> Tensor:
         """v(w), [N, d], of words [N]."""
-        if self.grams is None:
-            return self.table(words)
-        bags = embedding_bag(self.members[words], self.grams.weight, mode="mean", padding_idx=0)
-        return self.table(words) + bags
+        return self._mean(self.members[words]) if self.spelt else self.table(words)
 
     def everything(self) -> Tensor:
         """v(w) of the whole vocabulary, [V, d]."""
-        if self.grams is None:
-            return self.table.weight
-        bags = embedding_bag(self.members, self.grams.weight, mode="mean", padding_idx=0)
-        return self.table.weight + bags
+        return self._mean(self.members) if self.spelt else self.table.weight
+
+    def _mean(self, members: Tensor) -> Tensor:
+        return embedding_bag(members, self.table.weight, mode="mean", padding_idx=0)
 
 
 def ngram_members(words: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Tensor, int]:

@@ -31,7 +31,7 @@ from latentnlp.emissions.type_based import log_unigram
 
 @dataclass(frozen=True)
 class Config:
-    mean: Literal["uniform", "unigram", "neural"] = "unigram"
+    mean: Literal["uniform", "unigram", "neural"] = "neural"
     strength: float = 10.0  # κ
     null_strength: float = 1000.0  # κ of NULL's own distribution
     neural: type_based.Config = field(default_factory=type_based.Config)

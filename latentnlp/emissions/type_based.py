@@ -26,7 +26,7 @@ _PAIRS_AT_ONCE = 2**18  # of which both vectors are gathered
 
 @dataclass(frozen=True)
 class Config:
-    dim: int = 128
+    dim: int = 64
     ngrams: tuple[int, ...] = (3, 4, 5)  # character n-gram lengths; [] for words as atoms
 
     def __post_init__(self) -> None:

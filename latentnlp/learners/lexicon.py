@@ -71,8 +71,8 @@ class Lexicon:
         self.config, self.device = config, device
         self.priors = nn.ModuleList(priors)
         self.tables = [_Rows(emission) for emission in counts]
-        self.modules = [
-            distributed.wrap(_Objective(prior, emission.config.strength), device)
+        self.modules = [  # a prior's NULL is not used
+            distributed.wrap(_Objective(prior, emission.config.strength), device, unused=True)
             for prior, emission in zip(priors, counts, strict=True)
         ]
         self.optimizer = torch.optim.Adam(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import tee
+from operator import attrgetter
 from pathlib import Path
 
 from latentnlp import config as configuration
@@ -101,21 +102,27 @@ def _write(found: Iterator[Alignment], options: AlignOptions, details: bool) -> 
 
 
 def _saved_decoding(folder: Path, options: AlignOptions) -> decoding.Config:
-    """The decoding of the saved run, with what the command line says on top."""
-    training = [one for one in options.overrides if not one.startswith(("decoding.", "seed="))]
-    if options.config is not None or training:
-        what = "--config" if options.config is not None else f"--set {training[0]}"
-        raise UserError(
-            f"{folder}: holds a trained model, which {what} cannot change; name another --model "
-            "directory to train a new one"
-        )
-    saved = decoding.Config()
-    if (folder / "config.json").exists():
-        saved = read_config(folder).decoding
-    changes = [one for one in options.overrides if one.startswith("decoding.")]
-    asked = configuration.load(AlignmentConfig, None, changes).decoding
-    names = {one.partition("=")[0].removeprefix("decoding.") for one in changes}
-    return replace(saved, **{name: getattr(asked, name) for name in names})
+    """The decoding of the saved run, with what the command line says on top.
+
+    The command that trained a model may be given again. Raises UserError where the command line
+    asks for a training that is not the model's.
+    """
+    saved = read_config(folder) if (folder / "config.json").exists() else AlignmentConfig()
+    asked = configuration.load(AlignmentConfig, options.config, options.overrides)
+    keys = [override.partition("=")[0].strip() for override in options.overrides]
+    training = [key for key in keys if key != "seed" and not f"{key}.".startswith("decoding.")]
+    if options.config is not None:
+        training = ["text", "model", "batches", "em", "lexicon", "marginal"]
+    for key in training:
+        if attrgetter(key)(asked) != attrgetter(key)(saved):
+            raise UserError(
+                f"{folder}: holds a model that was trained with another {key!r}; name another "
+                "--model directory to train a new one"
+            )
+    if options.config is not None:
+        return asked.decoding
+    names = [key.removeprefix("decoding.") for key in keys if key.startswith("decoding.")]
+    return replace(saved.decoding, **{name: getattr(asked.decoding, name) for name in names})
 
 
 def read_config(folder: Path) -> AlignmentConfig:

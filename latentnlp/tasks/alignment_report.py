@@ -51,7 +51,7 @@ def write_report(
             predicted=links[one.index],
             posterior=alignment.posterior,
             gold=gold[one.index],
-            label=f"{part} {one.index + 1}: {one.label}",
+            label=f"{part}: {one.label}",
         )
         for one, alignment in zip(chosen, found, strict=True)
     ]

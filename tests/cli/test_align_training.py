@@ -91,6 +91,7 @@ def test_a_model_is_trained_once(
         "checkpoints", "config.json", "environment.json", "metrics.jsonl", "model", "train.log"
     ]  # fmt: skip
     before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert latentnlp(*align, *FAST).lines == first.lines  # the same command again
     second = latentnlp(*align)
     assert second.lines == first.lines
     assert "epoch" not in second.err

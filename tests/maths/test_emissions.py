@@ -248,7 +248,7 @@ VOTES = {(2, 3): 4.0, (2, 8): 1.5, (3, 3): 0.25, (6, 2): 0.0, (6, 5): 7.0}
 def counted(transposed: bool = False, **options: Any) -> counts.CountEmission:
     """The counts of SOURCE → TARGET; ``transposed``: of TARGET → SOURCE, on the same pairs."""
     sides = (TARGET, SOURCE) if transposed else (SOURCE, TARGET)
-    emission = counts.build(counts.Config(**options), *sides, transposed)
+    emission = counts.build(counts.Config(**{"mean": "unigram"} | options), *sides, transposed)
     emission.start(table_of(PAIRS))
     votes = torch.tensor([9.0, *(VOTES[pair] for pair in sorted(PAIRS))])
     null = torch.zeros(len(sides[1]))

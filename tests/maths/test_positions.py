@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -210,7 +211,7 @@ def test_every_m_step_climbs_to_the_numerical_optimum(name: str, seed: int) -> N
     for _ in range(60):
         values.append(float(q_function(positions, fixed) + pretended(positions)))
         m_step(positions, fixed)
-    assert all(after >= before - 2e-5 for before, after in zip(values, values[1:], strict=False))
+    assert all(after >= before - 2e-5 for before, after in itertools.pairwise(values))
     if name != "ibm1":
         assert values[1] > values[0] + 1e-3
 

@@ -1,0 +1,128 @@
+"""From hand-made posteriors to links."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import make_batch, mixed_batch, randomise, vocabulary
+from torch import Tensor, nn
+
+from latentnlp.decoding import Alignment, Config, decode
+from latentnlp.distributions.alignment import NULL, Posteriors
+from latentnlp.symmetrization import symmetrize
+from latentnlp.tasks.alignment_model import Languages, ModelConfig, build_aligner
+
+
+@dataclass
+class Given:
+    """A distribution of which posteriors and mode are given."""
+
+    emission: Tensor  # [B, J, I]
+    path: Tensor  # [B, J]
+
+    def posteriors(self) -> Posteriors:
+        return Posteriors(self.emission, 1 - self.emission.sum(-1), torch.zeros(len(self.path)))
+
+    def mode(self) -> Tensor:
+        return self.path
+
+
+class GivenAligner(nn.Module):
+    def __init__(self, there: Given, back: Given) -> None:
+        super().__init__()
+        self.both = there, back
+
+    def distributions(self, batch: Any) -> tuple[Given, Given]:
+        return self.both
+
+
+# Two sentence pairs: I = 3 source words and J = 2 target words; then I = 1 and J = 2.
+BATCH = make_batch([[2, 3, 4], [2]], [[2, 3], [2, 3]])
+THERE = Given(  # [B, J, I]
+    torch.tensor([[[0.8, 0.1, 0.0], [0.3, 0.6, 0.05]], [[0.9, 0.0, 0.0], [0.35, 0.0, 0.0]]]),
+    torch.tensor([[0, 1], [0, NULL]]),
+)
+BACK = Given(  # [B, I, J]
+    torch.tensor([[[0.7, 0.2], [0.05, 0.2], [0.01, 0.9]], [[0.25, 0.7], [0.0, 0.0], [0.0, 0.0]]]),
+    torch.tensor([[0, NULL, 1], [1, NULL, NULL]]),
+)
+
+
+def run(details: bool = False, **options: Any) -> list[Alignment]:
+    aligner: Any = GivenAligner(THERE, BACK)
+    return list(decode(aligner, BATCH, Config(**options), details))
+
+
+def test_agreement() -> None:
+    """√(.8·.7) = .75, √(.6·.2) = .35, √(.3·.2) = .24; √(.9·.25) = .47, √(.35·.7) = .49."""
+    found = run(method="agreement", threshold=0.3)
+    assert [one.links for one in found] == [{(0, 0), (1, 1)}, {(0, 0), (0, 1)}]
+    assert found[0].scores == pytest.approx({(0, 0): 0.56**0.5, (1, 1): 0.12**0.5})
+    assert run(method="agreement", threshold=0.4)[0].links == {(0, 0)}
+    assert run(method="agreement", threshold=0.2)[0].links == {(0, 0), (1, 1), (0, 1), (2, 1)}
+    assert run(method="agreement", threshold=0.76)[0].links == frozenset()
+
+
+@pytest.mark.parametrize("how", ["intersection", "union", "grow-diag-final-and"])
+def test_viterbi(how: str) -> None:
+    forward = [frozenset({(0, 0), (1, 1)}), frozenset({(0, 0)})]
+    reverse = [frozenset({(0, 0), (2, 1)}), frozenset({(0, 1)})]
+    found = run(method="viterbi", symmetrization=how, details=True)
+    for one, there, back in zip(found, forward, reverse, strict=True):
+        assert (one.forward, one.reverse) == (there, back)
+        assert one.links == symmetrize(how, there, back)
+        assert one.scores.keys() == one.links
+    assert run(method="viterbi", symmetrization="union")[0].links == {(0, 0), (1, 1), (2, 1)}
+
+
+def test_posterior() -> None:
+    options = {"method": "posterior", "threshold": 0.25}
+    union = run(symmetrization="union", details=True, **options)
+    assert union[0].forward == {(0, 0), (0, 1), (1, 1)}
+    assert union[0].reverse == {(0, 0), (2, 1)}
+    assert union[0].links == {(0, 0), (0, 1), (1, 1), (2, 1)}
+    both = run(symmetrization="intersection", **options)
+    assert [one.links for one in both] == [{(0, 0)}, {(0, 1)}]
+    assert both[0].forward is None and both[0].reverse is None and both[0].posterior is None
+
+
+def test_details_have_the_size_of_the_sentence() -> None:
+    for one, shape in zip(run(details=True), [(3, 2), (1, 2)], strict=True):
+        assert one.posterior is not None and one.posterior.shape == shape
+    posterior = run(details=True)[0].posterior
+    assert posterior is not None
+    expected = np.array([[0.56, 0.06], [0.005, 0.12], [0.0, 0.045]]) ** 0.5
+    np.testing.assert_allclose(posterior, expected, atol=1e-6)
+    with_details = run(details=True)
+    assert with_details[0].forward == {(0, 0), (1, 1)}, "of agreement: the Viterbi path"
+
+
+@pytest.mark.parametrize("method", ["agreement", "posterior", "viterbi"])
+@pytest.mark.parametrize("positions", ["ibm1", "ibm2", "hmm"])
+def test_order_lines_and_ranges(method: str, positions: str) -> None:
+    languages = Languages(vocabulary(5, "a"), vocabulary(5, "b"))
+    aligner = build_aligner(ModelConfig(positions=positions), languages)  # type: ignore[arg-type]
+    randomise(aligner)
+    batch = mixed_batch()
+    batch.index.copy_(torch.tensor([7, 3, 9, 0]))
+    config = Config(method=method, threshold=0.05)  # type: ignore[arg-type]
+    found = list(decode(aligner, batch, config, details=True))
+    assert [one.line for one in found] == [7, 3, 9, 0]
+    assert any(one.links for one in found)
+    lengths = zip(batch.source_lengths.tolist(), batch.target_lengths.tolist(), strict=True)
+    for one, (n_source, n_target) in zip(found, lengths, strict=True):
+        assert all(0 <= i < n_source and 0 <= j < n_target for i, j in one.links)
+        assert one.scores.keys() == one.links
+        assert one.posterior is not None and one.posterior.shape == (n_source, n_target)
+        for (i, j), score in one.scores.items():
+            assert score == one.posterior[i, j]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0])
+def test_threshold_out_of_range(threshold: float) -> None:
+    with pytest.raises(ValueError, match="threshold"):
+        Config(threshold=threshold)

@@ -1,0 +1,137 @@
+"""The Dirichlet-multinomial fit of the neural prior, and the rows it is fed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny import randomise, vocabulary
+
+from latentnlp.data.cooccurrences import Cooccurrences
+from latentnlp.emissions import counts, type_based
+from latentnlp.learners.lexicon import Config, Lexicon, LexiconBatches, _Objective, _Rows
+
+SOURCE, TARGET = vocabulary(3, "haus"), vocabulary(2, "house")
+KAPPA = 1.7
+
+
+def prior() -> type_based.TypeBasedEmission:
+    built = type_based.build(type_based.Config(4, (3,)), SOURCE, TARGET)
+    randomise(built)
+    return built
+
+
+def lgamma_formula(n: dict[int, float], mean: dict[int, float]) -> float:
+    """log p(n | θ) of one source word, straight from the docstring's equation."""
+    total = math.lgamma(KAPPA) - math.lgamma(sum(n.values()) + KAPPA)
+    for y, count in n.items():
+        total += math.lgamma(count + KAPPA * mean[y]) - math.lgamma(KAPPA * mean[y])
+    return total
+
+
+def log_likelihood(model: Any, rows: dict[int, dict[int, float]]) -> float:
+    words = sorted(rows)
+    pairs = [(k, y, n) for k, x in enumerate(words) for y, n in rows[x].items()]
+    place, target, count = (torch.tensor(column) for column in zip(*pairs, strict=True))
+    totals = torch.tensor([sum(rows[x].values()) for x in words], dtype=torch.float64)
+    found, tokens = _Objective(model, KAPPA)(
+        torch.tensor(words), place, target, count.double(), totals
+    )
+    assert torch.equal(tokens, totals.sum())
+    return found.item()
+
+
+def test_objective_is_the_formula() -> None:
+    model = prior().double()
+    rows = {2: {1: 0.3, 3: 5.0}, 4: {2: 2.25}, 1: {0: 1.0, 1: 2.0, 2: 0.5, 3: 9.0}}
+    table = model.log_prob_rows(torch.arange(5)).exp().tolist()
+    expected = sum(lgamma_formula(n, dict(enumerate(table[x]))) for x, n in rows.items())
+    assert log_likelihood(model, rows) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("total", [1, 2, 4])
+def test_all_count_vectors_of_a_total_sum_to_one(total: int) -> None:
+    """Σ_n multinomial(n) p(n | θ) = 1: the formula is of one order of the words."""
+    model, size = prior().double(), len(TARGET)
+    mass = 0.0
+    for n in itertools.product(range(total + 1), repeat=size):
+        if sum(n) != total:
+            continue
+        orders = math.factorial(total) / math.prod(map(math.factorial, n))
+        seen = {y: float(count) for y, count in enumerate(n) if count}
+        mass += orders * math.exp(log_likelihood(model, {3: seen}))
+    assert mass == pytest.approx(1.0, abs=1e-6)
+
+
+PAIRS = [(2, 2), (2, 3), (3, 2), (3, 3), (4, 3)]
+VOTES = [3.0, 0.5, 0.001, 2.0, 0.002]  # those below 0.01 are not looked at
+
+
+def emission(transposed: bool = False) -> counts.CountEmission:
+    sides = (TARGET, SOURCE) if transposed else (SOURCE, TARGET)
+    config = counts.Config(mean="neural", strength=KAPPA, neural=type_based.Config(4, (3,)))
+    built = counts.build(config, *sides, transposed)
+    words = torch.tensor([(0, 0), *PAIRS], dtype=torch.int32)
+    nothing = np.zeros(1, dtype=np.int32)
+    built.start(Cooccurrences(words[:, 0], words[:, 1], nothing, nothing))
+    built.maximise(torch.tensor([5.0, *VOTES]), torch.zeros(len(sides[1])))
+    return built
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_rows_of_some_words(transposed: bool) -> None:
+    rows = _Rows(emission(transposed))
+    votes: dict[int, dict[int, float]] = {}
+    totals: dict[int, float] = {}
+    for (x, y), n in zip(PAIRS, VOTES, strict=True):
+        x, y = (y, x) if transposed else (x, y)
+        totals[x] = totals.get(x, 0.0) + n
+        if n > 0.01:
+            votes.setdefault(x, {})[y] = n
+    assert rows.words.tolist() == sorted(votes)
+    for chosen in ([2], [3], [3, 2], [2, 3], []):
+        words, place, target, count, total = rows.select(torch.tensor(chosen, dtype=torch.int64))
+        assert words.tolist() == chosen
+        found: dict[int, dict[int, float]] = {x: {} for x in chosen}
+        for k, y, n in zip(place.tolist(), target.tolist(), count.tolist(), strict=True):
+            found[chosen[k]][y] = n
+        assert found == {x: pytest.approx(votes[x]) for x in chosen}
+        assert total.tolist() == pytest.approx([totals[x] for x in chosen])
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    words = [np.arange(2, 40), np.arange(5, 22)]
+
+    def epoch(number: int, seed: int = 0, start: int = 0) -> list[tuple[int, list[int]]]:
+        batches = LexiconBatches(words, 8, seed)
+        return [(k, chosen.tolist()) for k, chosen in batches.epoch(number, start)]
+
+    first = epoch(0)
+    assert len(first) == len(LexiconBatches(words, 8, 0)) == 5 + 3
+    assert first == epoch(0) and first != epoch(1) and first != epoch(0, seed=1)
+    assert epoch(0, start=3) == first[3:]
+    for direction in range(2):
+        seen = [x for k, chosen in first for x in chosen if k == direction]
+        assert sorted(seen) == words[direction].tolist(), "every word once"
+    assert all(chosen == sorted(chosen) and len(chosen) <= 8 for _, chosen in first)
+
+
+def test_steps_climb_and_leave_the_counts_alone() -> None:
+    both = emission(), emission(transposed=True)
+    priors = tuple(one.neural for one in both)
+    assert priors[0] is not None and priors[1] is not None
+    learner = Lexicon(Config(learning_rate=1e-3), both, priors, torch.device("cpu"))  # type: ignore[arg-type]
+    before = [one.counts.clone() for one in both]
+    values = []
+    for number in range(5):
+        found = [learner.step(batch) for batch in learner.batches(seed=0).epoch(number)]
+        assert len(found) == 2
+        values.append(sum(float(one["log_likelihood"]) for one in found))
+        assert sum(float(one["weight"]) for one in found) == pytest.approx(2 * 5.5, abs=0.01)
+    assert values == sorted(values) and values[-1] > values[0]
+    assert all(map(torch.equal, before, [one.counts for one in both]))
+    assert set(learner.parts()) == {"priors", "optimizer"}
