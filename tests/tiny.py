@@ -24,8 +24,10 @@ Sentences = Sequence[Sequence[int]]
 
 
 def vocabulary(size: int, stem: str = "word") -> Vocabulary:
-    """``size`` words that share n-grams, with ids from 2 on and falling counts."""
-    return Vocabulary((f"{stem}{k}", size - k) for k in range(size))
+    """``size`` <= 9 words with ids from 2 on and falling counts. Each shares its first trigram with
+    some, its last with others, and no two share both: their n-grams tell them apart."""
+    spelt = [f"{first}{stem}{last}" for last in "uvw" for first in "xyz"]
+    return Vocabulary((word, size - k) for k, word in enumerate(spelt[:size]))
 
 
 def make_side(sentences: Sentences, width: int | None = None) -> Side:

@@ -11,7 +11,7 @@ from pathlib import Path
 from latentnlp.data.links import Link
 
 # For `latentnlp align`: two epochs of each stage, said by hand so that no default matters.
-FAST = ("--set", "em.ibm1_epochs=2", "--set", "em.epochs=2", "--set", "lexicon.rounds=0")
+FAST = ("--set", "em.ibm1_epochs=2", "--set", "em.epochs=2", "--set", "model.counts.mean=unigram")
 
 _SYLLABLES = [c + v for c in "bdgklmnprstvz" for v in "aeiou"]
 

@@ -188,11 +188,7 @@ class _Stages:
     def train(self, aligner: BidirectionalAligner) -> None:
         config = self.config
         neural = config.model.emission != "counts"
-        counting = build_aligner(config.model, self.languages, "counts") if neural else aligner
-        counting = counting.to(self.device)
-        if neural:  # what EM learns about positions is what the neural model starts from
-            for theirs, ours in zip(counting.directions(), aligner.directions(), strict=True):
-                theirs.positions = ours.positions
+        counting = self._warm_start(aligner) if neural else aligner
         if config.em.ibm1_epochs or config.em.epochs:
             self._count(counting)
             if neural and config.lexicon.first_epochs:
@@ -207,6 +203,16 @@ class _Stages:
                 select=self.dev is not None,
                 patience=config.marginal.patience,
             )
+
+    def _warm_start(self, aligner: BidirectionalAligner) -> BidirectionalAligner:
+        """Plain counts with the positions of ``aligner``: what EM learns about positions is what
+        the neural model starts from."""
+        plain = replace(self.config.model.counts, mean="unigram")
+        model = replace(self.config.model, counts=plain)
+        counting = build_aligner(model, self.languages, "counts").to(self.device)
+        for theirs, ours in zip(counting.directions(), aligner.directions(), strict=True):
+            theirs.positions = ours.positions
+        return counting
 
     def _count(self, aligner: BidirectionalAligner) -> None:
         """EM: IBM 1, then the position model, then rounds under a neural prior if there is one."""

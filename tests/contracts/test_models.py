@@ -41,9 +41,9 @@ def test_the_register_is_not_empty() -> None:
 
 @pytest.mark.parametrize("folder, name", FILES)
 def test_config(folder: str, name: str) -> None:
-    config = module(folder, name).Config
-    assert dataclasses.is_dataclass(config) and config.__dataclass_params__.frozen
-    default = config()  # every field has a default
+    config: Any = module(folder, name).Config
+    assert config.__dataclass_params__.frozen
+    default: Any = config()  # every field has a default
     assert configuration.from_dict(config, configuration.to_dict(default), "a test") == default
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(default, dataclasses.fields(config)[0].name, None)

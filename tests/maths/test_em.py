@@ -17,6 +17,7 @@ from torch import Tensor
 from latentnlp.data.batches import Batch
 from latentnlp.data.corpora import ListText
 from latentnlp.distributions.hidden_markov import HiddenMarkov
+from latentnlp.distributions.independent_positions import IndependentPositions
 from latentnlp.emissions import counts, type_based
 from latentnlp.emissions.counts import CountEmission
 from latentnlp.learners.em import Config, ExpectationMaximisation, _Direction
@@ -95,7 +96,7 @@ def test_gradient_of_q_is_the_gradient_of_the_log_marginal(name: str, options: d
     source, target = vocabulary(5), vocabulary(5)
     module: Any = {"ibm1": ibm1, "ibm2": ibm2, "hmm": hmm}[name]
     aligner = WordAligner(
-        type_based.build(type_based.Config(4, (5,)), source, target),
+        type_based.build(type_based.Config(4, (3,)), source, target),
         module.build(module.Config(**options), source),
     )
     randomise(aligner)
@@ -223,6 +224,7 @@ def test_a_hapax_link_does_not_vote_for_itself(tmp_path: Path) -> None:
     # All votes of a word that occurs once are its own: nothing but the prior is left, exactly.
     assert torch.equal(emission.counts[cells[b, i]], own[b, i].float())
     distribution = learner.there.distribution(batch, cells.mT, own.mT)
+    assert isinstance(distribution, IndependentPositions)
     log_p = distribution.log_joint[b, :, i]
     p_link = (1 - learner.there.positions.null_logit.sigmoid()) / batch.source_lengths[b]
     expected = (p_link / len(languages.target)).log().expand_as(log_p)
@@ -377,7 +379,8 @@ def test_two_ranks_count_what_one_process_counts(tmp_path: Path, positions: str)
 def add_up(first: Tensor, second: Tensor) -> None:
     assert first.shape == second.shape, "an all-reduce needs the same shape everywhere"
     total = first + second
-    first.copy_(total), second.copy_(total)
+    first.copy_(total)
+    second.copy_(total)
 
 
 # (g) State, stages, errors.

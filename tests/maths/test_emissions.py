@@ -220,16 +220,20 @@ def test_nothing_shared() -> None:
     assert size == 1 and members.tolist() == [[0], [0]]
 
 
-def test_word_vectors_add_the_mean_of_ngram_vectors() -> None:
+def test_word_vectors_are_rows_or_means_of_ngram_vectors() -> None:
     words = Vocabulary([("abc", 2), ("abd", 1), ("xyz", 1)])
-    vectors = WordVectors(words, 4, (3,))
-    randomise(vectors)
-    assert vectors.grams is not None
-    gram = vectors.grams.weight[1]  # ^ab
-    expected = vectors.table.weight + torch.tensor([0, 0, 1, 1, 0])[:, None] * gram
-    torch.testing.assert_close(vectors.everything(), expected)
-    torch.testing.assert_close(vectors(torch.tensor([3, 4])), expected[[3, 4]])
-    assert set(vectors.state_dict()) == {"table.weight", "grams.weight"}
+    atoms = WordVectors(words, 4, ())
+    assert torch.equal(atoms.everything(), atoms.table.weight)
+    assert torch.equal(atoms(torch.tensor([3, 1])), atoms.table.weight[[3, 1]])
+
+    spelt = WordVectors(words, 4, (2, 3))
+    randomise(spelt)
+    shared = spelt.table.weight[1:].mean(0)  # ^a, ab, ^ab
+    assert len(spelt.table.weight) == 4
+    expected = torch.tensor([0, 0, 1, 1, 0])[:, None] * shared
+    torch.testing.assert_close(spelt.everything(), expected)
+    torch.testing.assert_close(spelt(torch.tensor([3, 4])), expected[[3, 4]])
+    assert set(spelt.state_dict()) == {"table.weight"}, "members follow from the vocabulary"
 
 
 # Counts.
@@ -248,7 +252,8 @@ VOTES = {(2, 3): 4.0, (2, 8): 1.5, (3, 3): 0.25, (6, 2): 0.0, (6, 5): 7.0}
 def counted(transposed: bool = False, **options: Any) -> counts.CountEmission:
     """The counts of SOURCE → TARGET; ``transposed``: of TARGET → SOURCE, on the same pairs."""
     sides = (TARGET, SOURCE) if transposed else (SOURCE, TARGET)
-    emission = counts.build(counts.Config(**{"mean": "unigram"} | options), *sides, transposed)
+    options.setdefault("mean", "unigram")
+    emission = counts.build(counts.Config(**options), *sides, transposed)
     emission.start(table_of(PAIRS))
     votes = torch.tensor([9.0, *(VOTES[pair] for pair in sorted(PAIRS))])
     null = torch.zeros(len(sides[1]))
@@ -370,7 +375,7 @@ def test_prune_gives_rare_pairs_to_the_prior() -> None:
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("mean", ["unigram", "neural"])
 def test_state_dict_round_trip_into_a_table_of_another_size(mean: str, transposed: bool) -> None:
-    options = {"mean": mean, "neural": type_based.Config(5, (3,))}
+    options: dict[str, Any] = {"mean": mean, "neural": type_based.Config(5, (3,))}
     emission = counted(transposed, **options)
     randomise(emission)
     batch = mixed_batch().reversed() if transposed else mixed_batch()

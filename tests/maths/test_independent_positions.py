@@ -118,7 +118,8 @@ def test_ibm1_by_hand() -> None:
 def test_impossible_sentence_beside_a_possible_one() -> None:
     joint, null = torch.zeros(2, 2, 2), torch.zeros(2, 2)
     joint[1, 0], null[1, 0] = LOG_ZERO, LOG_ZERO
-    joint.requires_grad_(), null.requires_grad_()
+    joint.requires_grad_()
+    null.requires_grad_()
     case = IndependentPositions(joint, null, torch.ones(2, 2, dtype=torch.bool))
     log_z = case.log_partition()
     assert log_z[0] > LOG_ZERO and log_z[1] == LOG_ZERO
