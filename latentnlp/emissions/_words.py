@@ -3,9 +3,9 @@ r"""Vectors of word types: rows of a table, or the mean of their character n-gra
     v(w) = E[w]        or        v(w) = mean_{g ∈ grams(w)} G[g]
 
 Made of characters, rare and inflected words share strength with the words they are spelt like
-(Bojanowski et al. 2017, "Enriching word vectors with subword information", section 3.2). There is
-no row for the word itself beside its n-grams: with one, a rare word learns its own accidents by
-heart, which is what the characters are there to prevent.
+(Bojanowski et al. 2017, "Enriching word vectors with subword information", section 3.2). A rare
+word has no row for itself beside its n-grams: with one it learns its own accidents by heart, which
+is what the characters are there to prevent.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.nn.functional import embedding_bag
 from latentnlp.data.vocabulary import SPECIALS, Vocabulary
 
 _MOST_GRAMS = 48
+_FREQUENT = 20  # a word seen so often has a vector of its own among its n-grams
 
 
 class WordVectors(nn.Module):
@@ -30,7 +31,7 @@ class WordVectors(nn.Module):
         super().__init__()
         size, self.spelt = len(vocabulary), bool(ngrams)
         if ngrams:
-            members, size = ngram_members(vocabulary.words, ngrams)
+            members, size = ngram_members(vocabulary, ngrams)
             # What the vocabulary implies is not saved with the weights.
             self.register_buffer("members", members, persistent=False)
         self.table = nn.Embedding(size, dim)
@@ -48,21 +49,28 @@ class WordVectors(nn.Module):
         return embedding_bag(members, self.table.weight, mode="mean", padding_idx=0)
 
 
-def ngram_members(words: tuple[str, ...], lengths: tuple[int, ...]) -> tuple[Tensor, int]:
+def ngram_members(vocabulary: Vocabulary, lengths: tuple[int, ...]) -> tuple[Tensor, int]:
     """The ids of each word's character n-grams, [V, most], padded with 0; and how many ids exist.
 
     The word is marked by ^ and $. Only n-grams that two words share get an id, and a word keeps its
-    first 48.
+    first 48. The whole word is an n-gram of its own where it is frequent enough to be learnt, or
+    where it shares nothing with others (a single Chinese character, a number).
     """
+    words = vocabulary.words
     spelt = [() if word in SPECIALS else _grams(word, lengths) for word in words]
     frequency = Counter(gram for grams in spelt for gram in grams)
     kept = sorted(gram for gram, count in frequency.items() if count > 1)
     ids = {gram: number for number, gram in enumerate(kept, start=1)}
     shared = [[ids[gram] for gram in grams if gram in ids][:_MOST_GRAMS] for grams in spelt]
-    members = torch.zeros(len(words), max(1, *map(len, shared)), dtype=torch.int64)
+    size = len(ids) + 1
+    for grams, count in zip(shared, vocabulary.counts, strict=True):
+        if count >= _FREQUENT or not grams:
+            grams.append(size)
+            size += 1
+    members = torch.zeros(len(words), max(map(len, shared)), dtype=torch.int64)
     for row, grams in zip(members, shared, strict=True):
         row[: len(grams)] = torch.tensor(grams, dtype=torch.int64)
-    return members, len(ids) + 1
+    return members, size
 
 
 def _grams(word: str, lengths: tuple[int, ...]) -> tuple[str, ...]:

@@ -140,7 +140,10 @@ def test_settings_come_from_a_file_too(
     latentnlp: Command, corpus: ToyCorpus, tmp_path: Path
 ) -> None:
     config = tmp_path / "fast.toml"
-    config.write_text("[em]\nibm1_epochs = 0\nepochs = 1\n[model]\npositions = 'ibm1'\n[model.counts]\nmean = 'unigram'\n")
+    config.write_text(
+        "[em]\nibm1_epochs = 0\nepochs = 1\n"
+        "[model]\npositions = 'ibm1'\n[model.counts]\nmean = 'unigram'\n"
+    )
     align = ["align", *corpus.write(tmp_path), "--config", config, "--model", tmp_path / "m"]
     done = latentnlp(*align, "--set", "em.epochs=3")
     assert done.code == 0

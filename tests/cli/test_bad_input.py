@@ -286,7 +286,7 @@ def test_a_trained_model_is_not_trained_otherwise(
     message = align_refused(*text, "--model", model, "--set", "em.epochs=9")
     assert message.startswith(f"{model}: holds a model that was trained with another 'em.epochs'")
     config = tmp_path / "c.toml"
-    config.write_text("[em]\nepochs = 9\n")
+    config.write_text("[em]\nibm1_epochs = 2\nepochs = 9\n[model.counts]\nmean = 'unigram'\n")
     message = align_refused(*text, "--model", model, "--config", config)
     assert message.startswith(f"{model}: holds a model that was trained with another 'em'")
     message = align_refused(*text, "--model", model, "--set", "em.epoch=2")

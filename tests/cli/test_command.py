@@ -67,12 +67,14 @@ def test_a_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixtur
 
 
 def into_nothing(arguments: list[str | Path], output: int) -> tuple[int, str]:
+    """Exit code and stderr; with the buffer that stdout has by default."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
         [*LATENTNLP, *map(str, arguments)],
         stdout=output,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=environment | {"OMP_NUM_THREADS": "1"},
     )
     return done.returncode, done.stderr
 

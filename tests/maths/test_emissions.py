@@ -13,7 +13,7 @@ from torch import Tensor
 from latentnlp.data.batches import Batch
 from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
 from latentnlp.data.vocabulary import Vocabulary
-from latentnlp.emissions import _base, contextual, counts, type_based
+from latentnlp.emissions import _base, _words, contextual, counts, type_based
 from latentnlp.emissions._base import log_normaliser
 from latentnlp.emissions._words import WordVectors, ngram_members
 
@@ -197,27 +197,33 @@ def test_autocast_gives_single_precision_results(name: str) -> None:
 # Character n-grams.
 
 
+def spelt(*words: str, count: int = 1) -> Vocabulary:
+    return Vocabulary([(word, count) for word in words])
+
+
 def test_ngram_members() -> None:
-    words = ("<pad>", "<unk>", "abc", "abd", "xyz", "")
-    members, size = ngram_members(words, (2, 3))
+    members, size = ngram_members(spelt("abc", "abd", "xyz", ""), (2, 3))
     # ^abc$: ^a ab bc c$ ^ab abc bc$; ^abd$: ^a ab bd d$ ^ab abd bd$; ^$ once: shared ^a, ab, ^ab.
-    assert size == 1 + 3
     ids = {gram: number for number, gram in enumerate(sorted(["^a", "ab", "^ab"]), start=1)}
     shared = [ids["^a"], ids["ab"], ids["^ab"]]
-    assert members.tolist() == [[0] * 3, [0] * 3, shared, shared, [0] * 3, [0] * 3]
+    # What shares nothing, the two specials among them, has a vector of its own.
+    alone = [[4, 0, 0], [5, 0, 0], shared, shared, [6, 0, 0], [7, 0, 0]]
+    assert members.tolist() == alone
+    assert size == 1 + 3 + 4
+
+
+def test_a_frequent_word_is_an_ngram_of_its_own() -> None:
+    words = Vocabulary([("abc", _words._FREQUENT), ("abd", _words._FREQUENT - 1)])
+    members, size = ngram_members(words, (3,))
+    assert members.tolist() == [[2, 0], [3, 0], [1, 4], [1, 0]] and size == 5
 
 
 def test_a_word_counts_an_ngram_once_and_keeps_48() -> None:
-    members, _ = ngram_members(("aaaa", "aaab"), (2,))
-    assert (members[0] > 0).sum() == 2, "^a and aa; a$ is not shared"
+    members, _ = ngram_members(spelt("aaaa", "aaab"), (2,))
+    assert (members[2] > 0).sum() == 2, "^a and aa; a$ is not shared"
     long = "".join(chr(0x4E00 + k) for k in range(100))
-    members, size = ngram_members((long, long + "x"), (3,))
-    assert members.shape == (2, 48) and size > 48
-
-
-def test_nothing_shared() -> None:
-    members, size = ngram_members(("ab", "cd"), (3,))
-    assert size == 1 and members.tolist() == [[0], [0]]
+    members, size = ngram_members(spelt(long, long + "x"), (3,))
+    assert members.shape == (4, 48) and size > 48
 
 
 def test_word_vectors_are_rows_or_means_of_ngram_vectors() -> None:
@@ -226,14 +232,14 @@ def test_word_vectors_are_rows_or_means_of_ngram_vectors() -> None:
     assert torch.equal(atoms.everything(), atoms.table.weight)
     assert torch.equal(atoms(torch.tensor([3, 1])), atoms.table.weight[[3, 1]])
 
-    spelt = WordVectors(words, 4, (2, 3))
-    randomise(spelt)
-    shared = spelt.table.weight[1:].mean(0)  # ^a, ab, ^ab
-    assert len(spelt.table.weight) == 4
-    expected = torch.tensor([0, 0, 1, 1, 0])[:, None] * shared
-    torch.testing.assert_close(spelt.everything(), expected)
-    torch.testing.assert_close(spelt(torch.tensor([3, 4])), expected[[3, 4]])
-    assert set(spelt.state_dict()) == {"table.weight"}, "members follow from the vocabulary"
+    vectors = WordVectors(words, 4, (2, 3))
+    randomise(vectors)
+    table = vectors.table.weight
+    shared = table[1:4].mean(0)  # ^a, ab, ^ab
+    expected = torch.stack([table[4], table[5], shared, shared, table[6]])
+    torch.testing.assert_close(vectors.everything(), expected)
+    torch.testing.assert_close(vectors(torch.tensor([3, 4])), expected[[3, 4]])
+    assert set(vectors.state_dict()) == {"table.weight"}, "members follow from the vocabulary"
 
 
 # Counts.

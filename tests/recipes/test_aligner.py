@@ -80,15 +80,12 @@ def test_save_and_load(fitted: Aligner, corpus: ToyCorpus, tmp_path: Path) -> No
 
 
 def test_a_run_that_is_kept(corpus: ToyCorpus, tmp_path: Path) -> None:
-    first = Aligner(CONFIG, seed=4, device="cpu").fit(
-        corpus.source, corpus.target, tmp_path / "run"
-    )
-    metrics = (tmp_path / "run" / "metrics.jsonl").read_bytes()
-    again = Aligner(CONFIG, seed=4, device="cpu").fit(
-        corpus.source, corpus.target, tmp_path / "run"
-    )
+    text, run = (corpus.source, corpus.target), tmp_path / "run"
+    first = Aligner(CONFIG, seed=4, device="cpu").fit(*text, run)
+    metrics = (run / "metrics.jsonl").read_bytes()
+    again = Aligner(CONFIG, seed=4, device="cpu").fit(*text, run)
     assert again.links_ == first.links_
-    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == metrics
+    assert (run / "metrics.jsonl").read_bytes() == metrics
     with pytest.raises(UserError, match=r"seed \(4 there, 5 here\)"):
         Aligner(CONFIG, seed=5).fit(*text, run)
 

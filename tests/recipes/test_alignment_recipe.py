@@ -128,7 +128,8 @@ def test_dev_selects_and_test_gold_is_never_read(
     assert records[-1]["stage"] == "marginal" and "dev_aer" in records[-1]
     assert script("extract", run, "--part", "dev").code == 0
     assert script("evaluate", run, "--part", "dev").code == 0
-    assert (run / "scores.dev.json").exists()
+    scores = json.loads((run / "scores.dev.json").read_text())
+    assert records[-1]["dev_aer"] == pytest.approx(scores["links (agreement)"]["aer"])
     done = script("evaluate", run)
     assert done.code == 2 and "test.gold" in done.err
 

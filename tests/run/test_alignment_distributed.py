@@ -108,9 +108,16 @@ def trained(text: Text) -> dict[str, Tensor]:
     options = lexicon.Config(words_per_step=5)
     fitting = lexicon.Lexicon(options, (tables[0], tables[1]), (priors[0], priors[1]), CPU)
     batches = fitting.batches(seed=3)
+    values: dict[str, Tensor] = {}
     for epoch in range(2):
         for step in batches.epoch(epoch):
-            fitting.step(step)
+            values = fitting.step(step)
+    # Of the last step: Adam's update would be the same if every gradient were doubled.
+    for key, parameter in fitting.priors.named_parameters():
+        if parameter.grad is not None:
+            found[f"lexicon/gradient/{key}"] = parameter.grad
+    for key, value in values.items():
+        found[f"lexicon/{key}"] = distributed.sum_over_processes(value.clone())
     return found | {f"lexicon/{key}": value for key, value in fitting.priors.state_dict().items()}
 
 
