@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from latentnlp import decoding
 from latentnlp.data.corpora import ListText, check_equal_counts
 from latentnlp.data.links import Gold, Link, Links
 from latentnlp.decoding import Alignment
@@ -78,8 +77,7 @@ class Aligner:
     ) -> list[Alignment]:
         """Links with their scores; with ``details`` also each direction's and all posteriors."""
         text, device = _text(source, target), pick_device(self.device)
-        how: decoding.Config = self.config.decoding
-        return list(align(self._fitted(), text, device, how, details, self.progress))
+        return list(align(self._fitted(), text, device, details=details, progress=self.progress))
 
     def score(
         self, source: Sentences, target: Sentences, gold: Sequence[Gold | set[Link] | Links]
@@ -105,7 +103,9 @@ class Aligner:
             folder = folder / "model"
         model = AlignmentModel.load(folder, pick_device(device))
         aligner = cls(
-            AlignmentConfig(text=model.text, model=model.config), device=device, progress=progress
+            AlignmentConfig(text=model.text, model=model.config, decoding=model.decoding),
+            device=device,
+            progress=progress,
         )
         aligner.model_ = model
         return aligner

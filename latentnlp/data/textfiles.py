@@ -130,6 +130,18 @@ def write_atomically_bytes(path: str | Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Complain now rather than after hours of work. Raises UserError if `path` cannot be made."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        return  # a pipe or a device
+    try:
+        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.resolve().parent).close()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -151,9 +151,8 @@ def train(
     """Train on ``text`` (both directions at once), going on where ``run`` was interrupted."""
     seed_everything(config.seed)
     languages = _languages(config.text, text)
-    model = AlignmentModel(
-        config.text, config.model, languages, build_aligner(config.model, languages).to(device)
-    )
+    aligner = build_aligner(config.model, languages).to(device)
+    model = AlignmentModel(config.text, config.model, languages, aligner, config.decoding)
     with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
         stages = _Stages(config, text, run, device, dev, progress, languages, Path(folder))
         stages.train(model.aligner)
@@ -280,12 +279,13 @@ class _Stages:
         if self.dev is None:
             return None
         dev = self.dev
-        model = AlignmentModel(self.config.text, self.config.model, self.languages, aligner)
+        config = self.config
+        model = AlignmentModel(config.text, config.model, self.languages, aligner, config.decoding)
         pairs = [self.text[n] for n in dev.lines]
         text = ListText([s for s, _ in pairs], [t for _, t in pairs])
 
         def validate() -> dict[str, float]:
-            found = [a.links for a in align(model, text, self.device, self.config.decoding)]
+            found = [a.links for a in align(model, text, self.device)]
             return {"dev_aer": score(found, dev.gold).aer}
 
         return validate
@@ -313,11 +313,13 @@ def align(
     model: AlignmentModel,
     text: ParallelText,
     device: torch.device,
-    config: decoding.Config,
+    config: decoding.Config | None = None,
     details: bool = False,
     progress: bool = False,
 ) -> Iterator[Alignment]:
     """One Alignment for each line of ``text``, in order; without links where a line has none.
+
+    ``config`` says how to choose the links, instead of the model's own way.
 
     The text is read in windows, so memory does not grow with it.
     """
@@ -325,7 +327,7 @@ def align(
     with tqdm(total=len(text), unit=" pairs", desc="align", disable=not progress) as bar:
         for start in range(0, len(text), _WINDOW):
             lines = range(start, min(start + _WINDOW, len(text)))
-            found = _align_window(model, text, lines, device, config, details)
+            found = _align_window(model, text, lines, device, config or model.decoding, details)
             for line in lines:
                 alignment = found.get(line - start, Alignment(line, frozenset(), {}))
                 alignment = replace(alignment, line=line)

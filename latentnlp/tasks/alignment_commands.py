@@ -16,6 +16,7 @@ from latentnlp import config as configuration
 from latentnlp import decoding, distributed
 from latentnlp.data.corpora import ParallelText, open_parallel
 from latentnlp.data.links import FORMATS, read_gold, read_links, write_links
+from latentnlp.data.textfiles import STDIN, check_writable
 from latentnlp.decoding import Alignment
 from latentnlp.errors import UserError
 from latentnlp.evaluation.alignment import read_annotated, score
@@ -49,18 +50,21 @@ def align_command(options: AlignOptions) -> None:
     """Train on the text unless there is a model already; write the links of the text."""
     if options.output_format not in FORMATS:
         raise UserError(f"unknown format {options.output_format!r}: take {', '.join(FORMATS)}")
+    for where in (options.output, options.forward_links, options.reverse_links):
+        if where is not None and where != STDIN:
+            check_writable(where)
     use_threads(options.threads)
     device = pick_device(options.device)
     distributed.setup(device)
     text = open_parallel(options.source, options.target, options.input_format)
     if options.model is not None and (options.model / MODEL).exists():
         model = AlignmentModel.load(options.model / MODEL, device)
-        how = _saved_decoding(options.model, options)
+        how = _decoding(model, options.model, options)
     else:
         config = configuration.load(AlignmentConfig, options.config, options.overrides)
         data = DataConfig(source=options.source, target=options.target or "")
         config = replace(config, data=data)
-        how = config.decoding
+        how = None
         with ExitStack() as stack:
             folder = options.model
             if folder is None:
@@ -101,8 +105,8 @@ def _write(found: Iterator[Alignment], options: AlignOptions, details: bool) -> 
     )
 
 
-def _saved_decoding(folder: Path, options: AlignOptions) -> decoding.Config:
-    """The decoding of the saved run, with what the command line says on top.
+def _decoding(model: AlignmentModel, folder: Path, options: AlignOptions) -> decoding.Config:
+    """The model's own way to choose links, with what the command line says on top.
 
     The command that trained a model may be given again. Raises UserError where the command line
     asks for a training that is not the model's.
@@ -122,7 +126,7 @@ def _saved_decoding(folder: Path, options: AlignOptions) -> decoding.Config:
     if options.config is not None:
         return asked.decoding
     names = [key.removeprefix("decoding.") for key in keys if key.startswith("decoding.")]
-    return replace(saved.decoding, **{name: getattr(asked.decoding, name) for name in names})
+    return replace(model.decoding, **{name: getattr(asked.decoding, name) for name in names})
 
 
 def read_config(folder: Path) -> AlignmentConfig:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from latentnlp import checkpoint
+from latentnlp import checkpoint, decoding
 from latentnlp import config as configuration
 from latentnlp.data.corpora import MAX_LENGTH, ParallelText
 from latentnlp.data.subwords import Subwords, SubwordText
@@ -74,6 +74,7 @@ class AlignmentModel:
     config: ModelConfig
     languages: Languages
     aligner: BidirectionalAligner
+    decoding: decoding.Config  # how its links are chosen, unless the user says otherwise
 
     def save(self, folder: Path) -> None:
         """Write the model, in one step: a killed save leaves what was there before."""
@@ -86,6 +87,7 @@ class AlignmentModel:
             "model_version": FORMAT_VERSION,
             "text": configuration.to_dict(self.text),
             "model": configuration.to_dict(self.config),
+            "decoding": configuration.to_dict(self.decoding),
             "source": _vocabulary_state(languages.source),
             "target": _vocabulary_state(languages.target),
             "subwords": [_bytes_to_tensor(one.model) for one in languages.subwords or ()],
@@ -109,6 +111,7 @@ class AlignmentModel:
             where = f"{folder}/state.json"
             text = configuration.from_dict(TextConfig, state["text"], where)
             config = configuration.from_dict(ModelConfig, state["model"], where)
+            how = configuration.from_dict(decoding.Config, state["decoding"], where)
             subwords = [Subwords(bytes(one.tolist())) for one in state["subwords"]]
             languages = Languages(
                 _vocabulary(state["source"]),
@@ -120,7 +123,7 @@ class AlignmentModel:
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             reason = " ".join(str(error).split())  # torch's may have several lines
             raise UserError(f"{folder}: damaged alignment model ({reason})") from error
-        return cls(text, config, languages, aligner.to(device))
+        return cls(text, config, languages, aligner.to(device), how)
 
 
 def build_aligner(

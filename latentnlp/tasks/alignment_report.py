@@ -43,7 +43,7 @@ def write_report(
     lines = [one.index for one in chosen]
     model = AlignmentModel.load(run / MODEL, device)
     text = ListText([sources[n] for n in lines], [targets[n] for n in lines])
-    found = align(model, text, device, config.decoding, details=True)
+    found = align(model, text, device, details=True)
     examples = [
         AlignmentExample(
             source=sources[one.index],

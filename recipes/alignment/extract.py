@@ -25,7 +25,7 @@ def main() -> None:
     config, device = read_config(options.run), pick_device(options.device)
     model = AlignmentModel.load(options.run / MODEL, device)
     text = CanonicalCorpus(config.data.corpus).text(options.part)
-    found = list(align(model, text, device, config.decoding, details=True, progress=True))
+    found = list(align(model, text, device, details=True, progress=True))
     folder = options.run / "links"
     folder.mkdir(exist_ok=True)
     links = [alignment.links for alignment in found]
