@@ -22,10 +22,10 @@ from latentnlp.cli import main
 MOST_KILLS = 9
 COMMON = (
     "batches.sentences=6",
-    "checkpoint_seconds=0.02",
-    "em.ibm1_epochs=2",
-    "em.epochs=2",
-    "lexicon.first_epochs=2",
+    "checkpoint_seconds=0.001",  # after every step: a fast machine leaves as many moments to die
+    "em.ibm1_epochs=3",
+    "em.epochs=3",
+    "lexicon.first_epochs=3",
     "lexicon.learner.words_per_step=4",
 )
 NEURAL_COUNTS = (
@@ -142,7 +142,7 @@ def test_killed_again_and_again(
     moments = random.Random(7)
     deaths = inside = 0
     while deaths < MOST_KILLS:
-        more, delay = moments.randint(1, 4), moments.uniform(0.0, 0.05)
+        more, delay = moments.randint(1, 4), moments.uniform(0.0, 0.03)
         status = server.run(align("killed"), killed / "train.log", more, delay)
         if status == 0:  # it was quicker than the kill
             break
