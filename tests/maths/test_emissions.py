@@ -242,6 +242,17 @@ def test_word_vectors_are_rows_or_means_of_ngram_vectors() -> None:
     assert set(vectors.state_dict()) == {"table.weight"}, "members follow from the vocabulary"
 
 
+def test_gradient_of_word_vectors_made_of_characters() -> None:
+    words = spelt("abc", "abd", "abcd", "bcd", "xyz")
+    vectors = WordVectors(words, 3, (2, 3)).double()
+    members, _ = ngram_members(words, (2, 3))
+    table, weight = vectors.table.weight, torch.randn(len(words), 3, dtype=torch.float64)
+    rows = [table[grams[grams > 0]].mean(0) for grams in members]
+    expected = torch.autograd.grad((torch.stack(rows) * weight).sum(), [table])
+    found = torch.autograd.grad((vectors.everything() * weight).sum(), [table])
+    torch.testing.assert_close(found, expected)
+
+
 # Counts.
 
 
