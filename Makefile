@@ -21,7 +21,8 @@ test: $(VENV)/installed-test
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "latentnlp needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "make: $(PYTHON) could not make $(VENV): is its venv module installed?"; exit 1; }
 
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 	$(call install,.)
@@ -34,7 +35,7 @@ $(VENV)/installed-test: $(VENV)/installed pyproject.toml
 # Installs the package as it stands; says what to do where there is no network.
 define install
 $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '$(1)' || \
-  { echo "make: pip could not install latentnlp[...]: is there a network (or a local index)?" \
+  { echo "make: pip could not install $(1): is there a network (or a local index)?" \
     "Nothing was left half-done: run the same command again."; exit 1; }
 endef
 

@@ -14,8 +14,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from latentnlp.data.corpora import ListText, check_equal_counts
 from latentnlp.data.links import Gold, Link, Links
+from latentnlp.data.textfiles import split_words
 from latentnlp.decoding import Alignment
 from latentnlp.errors import UserError
 from latentnlp.evaluation.alignment import AlignmentScore, score
@@ -63,8 +66,12 @@ class Aligner:
         text = _text(source, target)
         device = pick_device(self.device)
         with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
-            directory = RunDirectory.create(Path(run or folder), self.config, seed=self.config.seed)
-            self.model_ = train(self.config, text, directory, device, progress=self.progress)
+            directory = RunDirectory.create(
+                Path(run or folder), self.config, seed=self.config.seed, temporary=run is None
+            )
+            with torch.random.fork_rng():  # your own random numbers go on as if nothing happened
+                torch.manual_seed(self.config.seed)
+                self.model_ = train(self.config, text, directory, device, progress=self.progress)
         self.links_ = self.align(source, target)
         return self
 
@@ -117,9 +124,11 @@ class Aligner:
 
 
 def _text(source: Sentences, target: Sentences) -> ListText:
+    if isinstance(source, str) or isinstance(target, str):
+        raise UserError("a list of sentences is needed, not one string: put it in brackets")
     check_equal_counts("source", len(source), "target", len(target))
     return ListText([_words(one) for one in source], [_words(one) for one in target])
 
 
 def _words(sentence: str | Sequence[str]) -> list[str]:
-    return sentence.split() if isinstance(sentence, str) else list(sentence)
+    return split_words(sentence) if isinstance(sentence, str) else list(sentence)

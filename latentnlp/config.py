@@ -89,6 +89,14 @@ def at_least(config: Any, **least: float) -> None:
             raise ValueError(f"{name} = {value} is below {smallest}")
 
 
+def between(config: Any, low: float, high: float, *names: str) -> None:
+    """For a ``__post_init__``: ValueError where a field is not strictly between two numbers."""
+    for name in names:
+        value = getattr(config, name)
+        if not low < value < high:
+            raise ValueError(f"{name} = {value} is not between {low} and {high}")
+
+
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return to_dict(value)

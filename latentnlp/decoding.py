@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentnlp.config import between
 from latentnlp.data.batches import Batch
 from latentnlp.data.links import Link, Links
 from latentnlp.distributions.alignment import NULL
@@ -37,8 +38,7 @@ class Config:
     symmetrization: Symmetrization = "grow-diag-final-and"  # of "posterior" and "viterbi"
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold = {self.threshold} is not between 0 and 1")
+        between(self, 0, 1, "threshold")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,10 @@ def decode(
             scores={link: float(score[link]) for link in links},
             forward=forward[row] if details else None,
             reverse=reverse[row] if details else None,
-            posterior=score[: source_lengths[row], : target_lengths[row]] if details else None,
+            # A copy: a view would keep the whole batch.
+            posterior=score[: source_lengths[row], : target_lengths[row]].copy()
+            if details
+            else None,
         )
 
 

@@ -131,7 +131,8 @@ def fit(
     except KeyboardInterrupt:
         where = run.checkpoints.path(stage)
         kept = f"from {where}" if where else "this stage from its beginning"
-        run.log(f"interrupted; the same command resumes {kept}")
+        message = f"interrupted; the same command resumes {kept}"
+        run.log("interrupted; nothing was kept" if run.temporary else message)
         raise SystemExit(130) from None
     return fitting.result()
 
@@ -176,8 +177,7 @@ class _Fitting:
         with _Display(self.run, self.stage, self.at.step, total, progress) as display:
             while not self.finished():
                 self._epoch(display, checkpoint_due, _Timer(log_every_seconds))
-                self._end_epoch(validate, display)
-                checkpoint_due.restart()
+                self._end_epoch(validate, display, checkpoint_due)
         if not self.done:
             self._end_stage()
 
@@ -205,17 +205,20 @@ class _Fitting:
                 checkpoint_due.restart()
         at.seconds = before + time.perf_counter() - started
 
-    def _agree(self, due: _Timer) -> bool:
+    def _agree(self, due: _Timer, every_step: bool = True) -> bool:
         """Is it time for a checkpoint? The main process's clock decides for all."""
         if distributed.world_size() == 1:
             return due()
-        if self.at.position % _AGREE_EVERY:
+        if every_step and self.at.position % _AGREE_EVERY:
             return False
         vote = torch.tensor([int(due() and distributed.is_main())])
         return any(bool(one.item()) for one in distributed.gather(vote))
 
     def _end_epoch(
-        self, validate: Callable[[], Mapping[str, float]] | None, display: _Display
+        self,
+        validate: Callable[[], Mapping[str, float]] | None,
+        display: _Display,
+        due: _Timer,
     ) -> None:
         at = self.at
         sums, seconds = self._read_all(), at.seconds
@@ -230,7 +233,10 @@ class _Fitting:
         # Until a better one comes, this is what the learner shall hold at the end.
         keep = improved or at.best_epoch is None
         self.done = keep and self.finished()
-        self._save(best=keep, done=self.done)
+        # An epoch may be short, and what it would save large: wait until a checkpoint is due.
+        if improved or self.finished() or self._agree(due, every_step=False):
+            self._save(best=keep, done=self.done)
+            due.restart()
         display.end_epoch(at.epoch, at.step, record | {"best": improved})
 
     def _record(self, sums: Mapping[str, float], seconds: float) -> dict[str, Any]:
@@ -329,6 +335,8 @@ class _Fitting:
         states = {name: part.state_dict() for name, part in parts.items()}
         if culprit := _first_not_finite(parts, states):
             raise self._bad(at.step, f"{culprit} is not finite")
+        if self.run.temporary and self.select_on is None:
+            return
         self.run.checkpoints.save(
             self.stage,
             {"parts": states, "random": random, "progress": asdict(at)},
@@ -362,8 +370,8 @@ class _Fitting:
         where = self.run.checkpoints.path(self.stage)
         kept = f"the last good checkpoint is {where}" if where else "no checkpoint was saved before"
         return UserError(
-            f"{what} in stage {self.stage!r}, epoch {epoch}, step {step}; {kept}: lower the "
-            "learning rate or clip gradients, in a new directory"
+            f"{what} in stage {self.stage!r}, epoch {epoch}, step {step}; {kept}: check this "
+            "stage's settings (a lower learning rate?), in a new directory"
         )
 
 

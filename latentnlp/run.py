@@ -78,8 +78,8 @@ def pick_device(name: str) -> torch.device:
 class RunDirectory:
     """The directory ``path`` of a run; make it with ``RunDirectory.create``."""
 
-    def __init__(self, path: Path, tensorboard: bool = False) -> None:
-        self.path = path
+    def __init__(self, path: Path, tensorboard: bool = False, temporary: bool = False) -> None:
+        self.path, self.temporary = path, temporary
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self.tensorboard = tensorboard and distributed.is_main()
         self._writer: SummaryWriter | None = None
@@ -95,14 +95,17 @@ class RunDirectory:
         *,
         seed: int | None = None,
         tensorboard: bool = False,
+        temporary: bool = False,
     ) -> RunDirectory:
         """Make the run directory ``path``, or take up the run that it holds.
+
+        A ``temporary`` one will not outlive the process, so nothing is saved to go on from.
 
         Raises: UserError when it holds a run of another configuration (the message lists the keys
         that differ), or any run at all when ``resume`` is False; when it cannot be written. A run
         that ended before it saved anything (its text could not be read) gives way to another one.
         """
-        run = cls(path, tensorboard)
+        run = cls(path, tensorboard, temporary)
         if distributed.is_main():
             run._open(configuration.to_dict(config), resume, seed)
         distributed.barrier()
@@ -129,6 +132,19 @@ class RunDirectory:
 
     def _has_begun(self) -> bool:
         return (self.path / "metrics.jsonl").exists() or any(self.checkpoints.folder.glob("*"))
+
+    def check_data(self, fingerprint: str) -> None:
+        """Raises UserError if this run has begun to learn from other data than ``fingerprint``'s:
+        its checkpoints would be continued on what they do not know."""
+        path = self.path / "data.json"
+        if distributed.is_main():
+            begun = path.exists() and self._has_begun()
+            if begun and json.loads(path.read_text(encoding="utf-8"))["sha256"] != fingerprint:
+                raise UserError(
+                    f"{self.path}: the text has changed since this run began; name a new directory"
+                )
+            write_text(path, json.dumps({"sha256": fingerprint}))
+        distributed.barrier()
 
     def metrics(self, record: Mapping[str, Any]) -> None:
         """Append one record to metrics.jsonl. It is on the disk when this returns."""

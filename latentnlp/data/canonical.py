@@ -32,6 +32,9 @@ class CanonicalCorpus:
     def has(self, part: str) -> bool:
         return (self.folder / f"{part}.{self.source}").exists()
 
+    def has_gold(self, part: str) -> bool:
+        return (self.folder / f"{part}.gold").exists()
+
     def text(self, part: str, pairs: int | None = None) -> ParallelText:
         """The sentences of "train", "dev" or "test", or the first ``pairs`` of them."""
         source, target = (
@@ -45,7 +48,11 @@ class CanonicalCorpus:
         return ListText([s for s, _ in kept], [t for _, t in kept], text.name)
 
     def gold(self, part: str) -> list[Gold]:
-        return read_gold(self.folder / f"{part}.gold", "pharaoh", sentences=len(self.text(part)))
+        """Raises UserError where a link lies outside its sentences."""
+        source, target = zip(*((len(s), len(t)) for s, t in self.text(part)), strict=True)
+        return read_gold(
+            self.folder / f"{part}.gold", "pharaoh", source_lengths=source, target_lengths=target
+        )
 
     def training_text(
         self, parts: tuple[str, ...], train_pairs: int | None

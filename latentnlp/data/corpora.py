@@ -11,6 +11,7 @@ What counts as a line and as a word: see `textfiles`.
 from __future__ import annotations
 
 import bisect
+import hashlib
 import itertools
 import json
 import mmap
@@ -362,6 +363,13 @@ class EncodedCorpus:
 
     def __len__(self) -> int:
         return len(self.source_lengths)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all ids and offsets, in hexadecimal."""
+        digest = hashlib.sha256()
+        for part in (self.source_ids, self.source_offsets, self.target_ids, self.target_offsets):
+            digest.update(part.tobytes())
+        return digest.hexdigest()
 
     def __getitem__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         n = place(number, len(self))

@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from latentnlp.config import between
 from latentnlp.data.batches import Batch
 from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
 from latentnlp.data.vocabulary import Vocabulary
@@ -35,6 +36,9 @@ class Config:
     strength: float = 10.0  # κ
     null_strength: float = 1000.0  # κ of NULL's own distribution
     neural: type_based.Config = field(default_factory=type_based.Config)
+
+    def __post_init__(self) -> None:
+        between(self, 0, float("inf"), "strength", "null_strength")
 
 
 class CountEmission(Emission):

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 
+from latentnlp import __version__
 from latentnlp.data.links import Gold, Link
 from latentnlp.data.textfiles import read_lines
 from latentnlp.errors import UserError
@@ -69,7 +69,7 @@ class AlignmentScore:
         ]
         if self.annotated_only:
             fields.append("links:annotated")
-        return "|".join([*fields, f"version:latentnlp-{_version()}"])
+        return "|".join([*fields, f"version:latentnlp-{__version__}"])
 
     def format(self) -> str:
         """One line in per cent, the signature last."""
@@ -83,13 +83,6 @@ class AlignmentScore:
         """Everything, ready for JSON; scores as fractions."""
         scores = {name: getattr(self, name) for name in ("aer", "precision", "recall", "f1")}
         return {**scores, **asdict(self), "signature": self.signature}
-
-
-def _version() -> str:
-    try:
-        return metadata.version("latentnlp")
-    except metadata.PackageNotFoundError:  # run from a folder of sources, not installed
-        return "unknown"
 
 
 def _ratio(part: int, whole: int) -> float:

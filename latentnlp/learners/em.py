@@ -10,7 +10,7 @@ Two departures, each an option, keep rare words from collecting whatever stands 
   judged by, so no link votes for itself. This is CVB0 (Asuncion et al. 2009, section 2.4), the
   deterministic cousin of collapsed Gibbs sampling.
 
-      p₋(y_j | x_i) = (n(x_i, y_j) - q_ij + κ m(y_j | x_i)) / (n(x_i) - Σ_j' q_ij' + κ)
+      p₋(y_j | x_i) = (n(x_i, y_j) - q_ij + κ m(y_j | x_i)) / (n(x_i) - q_ij + κ)
 
 * ``agreement_from``: the two directions give a link the product of their posteriors, and NULL what
   is left (after Liang, Taskar and Klein 2006, section 3.2).
@@ -134,7 +134,7 @@ class _Direction:
         if self.leave_one_out:
             own = own.to(count)
             count = (count - own).clamp_min_(0.0)
-            total = (total - own.sum(1, keepdim=True)).clamp_min_(0.0)
+            total = (total - own).clamp_min_(0.0)
         if self.mean is None:
             mean = emission.fixed_mean[batch.target].unsqueeze(2)
         else:

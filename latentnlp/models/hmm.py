@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from latentnlp.config import at_least
+from latentnlp.config import at_least, between
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
@@ -36,7 +36,8 @@ class Config:
     word_dim: int = 0  # dimension of r(x): 0 for jumps that do not look at the word
 
     def __post_init__(self) -> None:
-        at_least(self, width=1, word_dim=0)
+        between(self, 0, 1, "null_probability")
+        at_least(self, width=1, word_dim=0, decay=0)
 
 
 class JumpPositions(PositionModel):

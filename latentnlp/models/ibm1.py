@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from latentnlp.config import between
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.distributions.alignment import LOG_ZERO
@@ -20,6 +21,9 @@ from latentnlp.models._positions import PositionModel
 @dataclass(frozen=True)
 class Config:
     null_probability: float = 0.1  # p₀ at the start
+
+    def __post_init__(self) -> None:
+        between(self, 0, 1, "null_probability")
 
 
 class UniformPositions(PositionModel):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from latentnlp.config import at_least, between
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
@@ -24,6 +25,10 @@ from latentnlp.models._positions import PositionModel
 class Config:
     null_probability: float = 0.1  # p₀ at the start
     tension: float = 4.0  # λ at the start
+
+    def __post_init__(self) -> None:
+        between(self, 0, 1, "null_probability")
+        at_least(self, tension=0)
 
 
 class DiagonalPositions(PositionModel):

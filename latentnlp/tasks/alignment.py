@@ -7,7 +7,7 @@
            or "marginal"    gradient ascent on the exact log-marginal of a neural emission
          → AlignmentModel   → `align`: one Alignment a line, in order
 
-Each stage is one call of `loop.fit` with one learner; a stage with 0 epochs is left out.
+Each stage is one call of `loop.fit` with one learner; a stage of 0 epochs is left out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from latentnlp.evaluation.alignment import score
 from latentnlp.learners import em, lexicon, marginal
 from latentnlp.loop import fit
 from latentnlp.models.aligner import BidirectionalAligner, WordAligner
-from latentnlp.run import RunDirectory, seed_everything
+from latentnlp.run import RunDirectory
 from latentnlp.tasks.alignment_model import (
     AlignmentModel,
     Languages,
@@ -148,8 +148,10 @@ def train(
     dev: Dev | None = None,
     progress: bool = True,
 ) -> AlignmentModel:
-    """Train on ``text`` (both directions at once), going on where ``run`` was interrupted."""
-    seed_everything(config.seed)
+    """Train on ``text`` (both directions at once), going on where ``run`` was interrupted.
+
+    The weights start from torch's global random state: the caller seeds it.
+    """
     languages = _languages(config.text, text)
     aligner = build_aligner(config.model, languages).to(device)
     model = AlignmentModel(config.text, config.model, languages, aligner, config.decoding)
@@ -183,6 +185,7 @@ class _Stages:
                 f"{config.text.max_length} words get no links"
             )
         self.batches = self._batches(distributed.rank(), distributed.world_size())
+        run.check_data(self.corpus.fingerprint())
 
     def train(self, aligner: BidirectionalAligner) -> None:
         config = self.config
@@ -261,6 +264,8 @@ class _Stages:
         select: bool = False,
         patience: int | None = None,
     ) -> None:
+        if not epochs:
+            return
         validate = None if aligner is None else self._validation(aligner)
         fit(
             learner,

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import tee
 from operator import attrgetter
 from pathlib import Path
+from typing import TextIO
+
+import torch
 
 from latentnlp import config as configuration
 from latentnlp import decoding, distributed
 from latentnlp.data.corpora import ParallelText, open_parallel
-from latentnlp.data.links import FORMATS, read_gold, read_links, write_links
-from latentnlp.data.textfiles import STDIN, check_writable
+from latentnlp.data.links import FORMATS, format_pharaoh, read_gold, read_links, write_links
+from latentnlp.data.textfiles import STDIN, check_writable, write_atomically
 from latentnlp.decoding import Alignment
 from latentnlp.errors import UserError
 from latentnlp.evaluation.alignment import read_annotated, score
-from latentnlp.run import RunDirectory, pick_device, use_threads
+from latentnlp.run import RunDirectory, pick_device, seed_everything, use_threads
 from latentnlp.tasks.alignment import AlignmentConfig, DataConfig, align, train
 from latentnlp.tasks.alignment_model import AlignmentModel
 
@@ -57,8 +60,9 @@ def align_command(options: AlignOptions) -> None:
     device = pick_device(options.device)
     distributed.setup(device)
     text = open_parallel(options.source, options.target, options.input_format)
-    if options.model is not None and (options.model / MODEL).exists():
-        model = AlignmentModel.load(options.model / MODEL, device)
+    saved = None if options.model is None else model_folder(options.model)
+    if options.model is not None and saved is not None:
+        model = AlignmentModel.load(saved, device)
         how = _decoding(model, options.model, options)
     else:
         config = configuration.load(AlignmentConfig, options.config, options.overrides)
@@ -71,38 +75,58 @@ def align_command(options: AlignOptions) -> None:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="latentnlp-")))
             else:
                 _check_run_folder(folder)
+            seed_everything(config.seed)
             run = RunDirectory.create(
-                folder, config, seed=config.seed, tensorboard=config.tensorboard
+                folder,
+                config,
+                seed=config.seed,
+                tensorboard=config.tensorboard,
+                temporary=options.model is None,
             )
             model = train(config, text, run, device, progress=options.progress)
             if distributed.is_main():
                 model.save(folder / MODEL)
     if distributed.is_main():
-        details = options.forward_links is not None or options.reverse_links is not None
-        found = align(model, text, device, how, details, progress=options.progress)
-        _write(found, options, details)
+        _write(model, text, device, how, options)
     distributed.shutdown()
 
 
-def _write(found: Iterator[Alignment], options: AlignOptions, details: bool) -> None:
-    if details:  # three files at once: hold the alignments
-        alignments: Iterable[Alignment] = list(found)
-        for where, links in (
-            (options.forward_links, [a.forward or frozenset() for a in alignments]),
-            (options.reverse_links, [a.reverse or frozenset() for a in alignments]),
-        ):
+def model_folder(folder: Path) -> Path | None:
+    """Where the model is: in a run directory, or (as `Aligner.save` writes) the folder itself."""
+    if (folder / MODEL).exists():
+        return folder / MODEL
+    return folder if (folder / "state.json").exists() else None
+
+
+def _write(
+    model: AlignmentModel,
+    text: ParallelText,
+    device: torch.device,
+    how: decoding.Config | None,
+    options: AlignOptions,
+) -> None:
+    """Align the text and write up to three files of links, line by line."""
+    details = options.forward_links is not None or options.reverse_links is not None
+    found = align(model, text, device, how, details, progress=options.progress)
+    with ExitStack() as files:
+        for name in ("forward", "reverse"):
+            where = getattr(options, f"{name}_links")
             if where is not None:
-                write_links(where, links)
-    else:
-        alignments = found
-    for_links, for_scores = tee(alignments)
-    with_scores = options.output_format != "pharaoh"
-    write_links(
-        options.output,
-        (a.links for a in for_links),
-        options.output_format,
-        scores=(a.scores for a in for_scores) if with_scores else None,
-    )
+                stream = files.enter_context(write_atomically(where))
+                found = _copying(found, name, stream)
+        scores = None
+        if options.output_format != "pharaoh":
+            found, again = tee(found)
+            scores = (alignment.scores for alignment in again)
+        links = (alignment.links for alignment in found)
+        write_links(options.output, links, options.output_format, scores)
+
+
+def _copying(found: Iterator[Alignment], name: str, stream: TextIO) -> Iterator[Alignment]:
+    """The same alignments; the links of one direction go to ``stream`` as they pass."""
+    for alignment in found:
+        stream.write(format_pharaoh(getattr(alignment, name) or ()) + "\n")
+        yield alignment
 
 
 def _decoding(model: AlignmentModel, folder: Path, options: AlignOptions) -> decoding.Config:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from latentnlp import decoding
 from latentnlp.data.canonical import CanonicalCorpus
 from latentnlp.data.corpora import ListText
 from latentnlp.data.links import Gold, Links
@@ -62,13 +63,20 @@ def write_report(
         summary={
             "corpus": f"{corpus.name}, {part}: {len(pairs)} sentence pairs",
             "model": f"{config.model.positions} positions, {config.model.emission} emission",
-            "decoding": f"{config.decoding.method}, threshold {config.decoding.threshold}",
+            "decoding": _how(config.decoding),
             "seed": str(config.seed),
         },
         curves=_curves(run),
         examples=examples,
         note=CHOICE_RULE,
     )
+
+
+def _how(config: decoding.Config) -> str:
+    """How the links were chosen, in words."""
+    threshold = "" if config.method == "viterbi" else f", threshold {config.threshold}"
+    merged = "" if config.method == "agreement" else f", {config.symmetrization}"
+    return config.method + threshold + merged
 
 
 def _curves(run: Path) -> dict[str, list[tuple[float, float]]]:

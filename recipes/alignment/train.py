@@ -15,7 +15,7 @@ from latentnlp import distributed
 from latentnlp.cli import run as run_command
 from latentnlp.data.canonical import CanonicalCorpus
 from latentnlp.errors import UserError
-from latentnlp.run import RunDirectory, pick_device, use_threads
+from latentnlp.run import RunDirectory, pick_device, seed_everything, use_threads
 from latentnlp.tasks.alignment import AlignmentConfig, Dev, train
 from latentnlp.tasks.alignment_commands import MODEL
 
@@ -28,11 +28,12 @@ def main() -> None:
         raise UserError(f"{options.config}: says no data.corpus to train on")
     corpus = CanonicalCorpus(config.data.corpus)
     text, dev_lines = corpus.training_text(config.data.parts, config.data.train_pairs)
-    dev = Dev(dev_lines, corpus.gold("dev")) if len(dev_lines) else None
+    dev = Dev(dev_lines, corpus.gold("dev")) if dev_lines and corpus.has_gold("dev") else None
 
     device = pick_device(options.device)
     distributed.setup(device)
     folder = options.out or Path("out") / options.config.stem
+    seed_everything(config.seed)
     run = RunDirectory.create(folder, config, seed=config.seed, tensorboard=config.tensorboard)
     model = train(config, text, run, device, dev)
     if distributed.is_main():

@@ -91,7 +91,8 @@ def test_a_model_is_trained_once(
     first = latentnlp(*align, *FAST)
     assert first.code == 0 and "ibm1 epoch 1" in first.err
     assert sorted(path.name for path in model.iterdir()) == [
-        "checkpoints", "config.json", "environment.json", "metrics.jsonl", "model", "train.log"
+        "checkpoints", "config.json", "data.json", "environment.json", "metrics.jsonl", "model",
+        "train.log",
     ]  # fmt: skip
     before = {path: path.read_bytes() for path in model.rglob("*") if path.is_file()}
     assert latentnlp(*align, *FAST).lines == first.lines  # the same command again

@@ -221,13 +221,14 @@ def test_a_hapax_link_does_not_vote_for_itself(tmp_path: Path) -> None:
     rare = batch.source == languages.source.id("rare")
     b, i = rare.nonzero()[0].tolist()
     assert (own[b, i] > 0).any()
-    # All votes of a word that occurs once are its own: nothing but the prior is left, exactly.
+    # All votes of a word that occurs once are its own: of a link nothing but the prior is left.
     assert torch.equal(emission.counts[cells[b, i]], own[b, i].float())
     distribution = learner.there.distribution(batch, cells.mT, own.mT)
     assert isinstance(distribution, IndependentPositions)
     log_p = distribution.log_joint[b, :, i]
     p_link = (1 - learner.there.positions.null_logit.sigmoid()) / batch.source_lengths[b]
-    expected = (p_link / len(languages.target)).log().expand_as(log_p)
+    others = emission.totals[batch.source[b, i]] - own[b, i].float()  # its votes for other words
+    expected = (p_link * 0.5 / len(languages.target) / (others + 0.5)).log()
     torch.testing.assert_close(log_p, expected, atol=1e-6, rtol=0)
     # With its own votes it would have had more.
     log_emission, _ = emission(batch)
@@ -252,7 +253,7 @@ def test_leave_one_out_formula(tmp_path: Path, positions: str) -> None:
         for b, j, i in torch.ones_like(expected).nonzero().tolist():
             x, y = batch.source[b, i], batch.target[b, j]
             n = emission.counts[cells[b, i, j]] - own[b, i, j].float()
-            total = emission.totals[x] - own[b, i].float().sum()
+            total = emission.totals[x] - own[b, i, j].float()
             expected[b, j, i] = ((n + 0.7 * emission.unigram[y]) / (total + 0.7)).log()
         found = learner.there.distribution(batch, cells.mT, own.mT)
         positions_model = learner.there.positions

@@ -97,8 +97,8 @@ def test_from_a_corpus_to_a_report(script: Script, corpus: ToyCorpus, tmp_path: 
 
     # A room that a newcomer can read.
     assert {path.name for path in run.iterdir()} == {
-        "checkpoints", "config.json", "environment.json", "links", "metrics.jsonl", "model",
-        "report.html", "scores.test.json", "train.log",
+        "checkpoints", "config.json", "data.json", "environment.json", "links", "metrics.jsonl",
+        "model", "report.html", "scores.test.json", "train.log",
     }  # fmt: skip
     assert {path.name for path in (run / "links").iterdir()} == {
         "test.pharaoh", "test.scores.jsonl", "test.forward.pharaoh", "test.reverse.pharaoh"
