@@ -75,10 +75,14 @@ class System:
     random: bool  # do repetitions differ?
 
 
-def _latentnlp(files: Files, seed: int) -> list[str]:
-    command = [sys.executable, "-m", "latentnlp", "align", str(files.source), str(files.target)]
-    command += ["-o", str(files.default), "--seed", str(seed)]
-    return [*command, "--forward-links", str(files.forward), "--reverse-links", str(files.reverse)]
+def _latentnlp(*settings: str) -> Callable[[Files, int], list[str]]:
+    def command(files: Files, seed: int) -> list[str]:
+        align = [sys.executable, "-m", "latentnlp", "align", str(files.source), str(files.target)]
+        align += ["-o", str(files.default), "--seed", str(seed)]
+        align += ["--forward-links", str(files.forward), "--reverse-links", str(files.reverse)]
+        return [*align, *(part for one in settings for part in ("--set", one))]
+
+    return command
 
 
 def _eflomal(files: Files, seed: int) -> list[str]:
@@ -98,7 +102,10 @@ def _thot(model: str) -> Callable[[Files, int], list[str]]:
 
 
 SYSTEMS = {
-    "latentnlp": System("latentnlp.cli", ("latentnlp", "torch"), _latentnlp, random=True),
+    "latentnlp": System("latentnlp.cli", ("latentnlp", "torch"), _latentnlp(), random=True),
+    "latentnlp-counts": System(
+        "latentnlp.cli", ("latentnlp", "torch"), _latentnlp("model.counts.mean=unigram"), False
+    ),
     "eflomal": System("eflomal", ("eflomal",), _eflomal, random=True),
     "fast_align": System("thot", ("sil-thot",), _thot("fast_align"), random=False),
     "thot-ibm1": System("thot", ("sil-thot",), _thot("ibm1"), random=False),
@@ -377,8 +384,8 @@ def _installed(names: list[str]) -> list[str]:
     """Those of the systems that are there; says which are not."""
     for name in names:
         if not installed(name):
-            ours = name == "latentnlp"
-            what = "latentnlp align" if ours else f"{name} (pip install 'latentnlp[peers]')"
+            ours = name.startswith("latentnlp")
+            what = "latentnlp align" if ours else f"{name} (pip install '.[peers]')"
             print(f"{what} is not installed: left out", file=sys.stderr)
     return [name for name in names if installed(name)]
 

@@ -230,7 +230,7 @@ def _forward(
     tiny = torch.finfo(log_emission.dtype).tiny
 
     # Each step is scaled by its best emission, so that exp() cannot overflow.
-    shift = log_emission.amax(dim=-1)  # [B, J]
+    shift = log_emission.max(dim=-1).values  # [B, J]; amax takes longer
     if log_null is not None:
         shift = torch.maximum(shift, log_null)
     shift = torch.where(shift == LOG_ZERO, 0.0, shift)
@@ -296,18 +296,17 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Cha
     beta = trace.final * start.unsqueeze(-1)  # [B, M]
     final = trace.alpha[-1] * beta
 
-    arriving, leaving = torch.empty_like(emission), torch.empty_like(emission)
-    stays = None if null is None else torch.empty_like(emission)  # n_j / c_j · β_j
-    for j in reversed(range(n_target)):
-        torch.mul(emission[j], beta, out=arriving[j])
-        _vector_matrix(arriving[j], backward, leaving[j])
+    # In place: e_j β_j / c_j, the mass that arrives at j by a jump, and n_j β_j / c_j, that stays.
+    arriving, stays, leaving = emission, null, torch.empty_like(emission)
+    nothing = [None] * n_target
+    staying = nothing if stays is None else stays.unbind()
+    steps = zip(arriving.unbind(), leaving.unbind(), staying, strict=True)
+    for arrive, depart, stay in reversed(list(steps)):
+        arrive.mul_(beta)
+        _vector_matrix(arrive, backward, depart)
         if trace.leave is not None:
-            leaving[j].mul_(trace.leave)
-        if null is None or stays is None:
-            beta = leaving[j]
-        else:
-            torch.mul(null[j], beta, out=stays[j])
-            beta = leaving[j] + stays[j]
+            depart.mul_(trace.leave)
+        beta = depart if stay is None else depart + stay.mul_(beta)
 
     before = torch.cat([trace.first.unsqueeze(0), trace.alpha[:-1]])  # α_{j-1}
     gamma = (trace.predicted * arriving)[..., 1:].transpose(0, 1)  # [B, J, I]
