@@ -15,17 +15,19 @@ SPECIALS = ("<pad>", "<unk>")
 class Vocabulary:
     """An immutable list of words; a word's id is its place in the list.
 
-    `words[id]` and `counts[id]` include the two specials, whose counts are 0. A text that spells a
+    `words[id]` and `counts[id]` include the two specials: padding has count 0, the unknown word the
+    number of tokens that it stands for (rare words that were left out). A text that spells a
     special out (``<pad>``) does not reach padding by it: both read as the unknown word.
     """
 
     __slots__ = ("_counts", "_ids", "_words")
 
-    def __init__(self, counts: Iterable[tuple[str, int]]) -> None:
-        """`counts`: (word, count) in the order of their ids, from id 2 on, without the specials."""
+    def __init__(self, counts: Iterable[tuple[str, int]], unknown: int = 0) -> None:
+        """`counts`: (word, count) in the order of their ids, from id 2 on, without the specials;
+        `unknown`: the count of the unknown word."""
         pairs = tuple(counts)
         self._words = (*SPECIALS, *(word for word, _ in pairs))
-        self._counts = (0, 0, *(count for _, count in pairs))
+        self._counts = (0, unknown, *(count for _, count in pairs))
         self._ids = {word: number for number, (word, _) in enumerate(pairs, start=len(SPECIALS))}
         if len(self._ids) != len(pairs) or any(special in self._ids for special in SPECIALS):
             raise ValueError("a vocabulary lists every word once, and the specials not at all")
@@ -41,7 +43,8 @@ class Vocabulary:
             if count >= min_count and word not in SPECIALS
         ]
         kept.sort(key=lambda pair: (-pair[1], pair[0]))
-        return cls(kept[:max_size])
+        kept = kept[:max_size]
+        return cls(kept, sum(counter.values()) - sum(count for _, count in kept))
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -79,9 +82,9 @@ class Vocabulary:
         return [self.words[number] for number in ids]
 
     def save(self, path: str | Path) -> None:
-        """One line ``word<TAB>count`` for each id from 2 on. Raises UserError if it cannot."""
+        """One line ``word<TAB>count`` for each id from 1 on. Raises UserError if it cannot."""
         with write_atomically(path) as stream:
-            for word, count in zip(self.words[2:], self.counts[2:], strict=True):
+            for word, count in zip(self.words[UNK:], self.counts[UNK:], strict=True):
                 stream.write(f"{word}\t{count}\n")
 
     @classmethod
@@ -90,13 +93,15 @@ class Vocabulary:
         pairs: dict[str, int] = {}
         for line, text in read_lines(path, drop_bom=False):
             word, _, count = text.partition("\t")
-            if not word or word in pairs or word in SPECIALS or not _is_count(count):
+            out_of_place = word == SPECIALS[PAD] or (word == SPECIALS[UNK] and line > 1)
+            if not word or word in pairs or out_of_place or not _is_count(count):
                 raise UserError(
                     f"{path}, line {line}: not a line of a vocabulary (expected a new word, a tab "
                     f"and a count, found {text[:60]!r}); the file is damaged"
                 )
             pairs[word] = int(count)
-        return cls(pairs.items())
+        unknown = pairs.pop(SPECIALS[UNK], 0)
+        return cls(pairs.items(), unknown)
 
 
 def _is_count(text: str) -> bool:

@@ -13,7 +13,7 @@ from latentnlp import checkpoint, decoding
 from latentnlp import config as configuration
 from latentnlp.data.corpora import MAX_LENGTH, ParallelText
 from latentnlp.data.subwords import Subwords, SubwordText
-from latentnlp.data.vocabulary import Vocabulary
+from latentnlp.data.vocabulary import UNK, Vocabulary
 from latentnlp.emissions import contextual, counts, type_based
 from latentnlp.emissions.counts import CountEmission
 from latentnlp.errors import UserError
@@ -154,11 +154,13 @@ def build_positions(
 
 
 def _vocabulary_state(vocabulary: Vocabulary) -> dict[str, Any]:
-    return {"words": list(vocabulary.words[2:]), "counts": torch.tensor(vocabulary.counts[2:])}
+    words, counts = list(vocabulary.words[2:]), torch.tensor(vocabulary.counts[2:])
+    return {"words": words, "counts": counts, "unknown": vocabulary.counts[UNK]}
 
 
 def _vocabulary(state: dict[str, Any]) -> Vocabulary:
-    return Vocabulary(zip(state["words"], state["counts"].tolist(), strict=True))
+    words = zip(state["words"], state["counts"].tolist(), strict=True)
+    return Vocabulary(words, state["unknown"])
 
 
 def _bytes_to_tensor(content: bytes) -> torch.Tensor:

@@ -15,7 +15,7 @@ from latentnlp.errors import UserError
 def test_ids_fall_with_the_count_then_the_alphabet() -> None:
     vocabulary = Vocabulary.build({"b": 2, "a": 2, "z": 5, "rare": 1}, min_count=2)
     assert vocabulary.words == ("<pad>", "<unk>", "z", "a", "b")
-    assert vocabulary.counts == (0, 0, 5, 2, 2)
+    assert vocabulary.counts == (0, 1, 5, 2, 2)
     assert (PAD, UNK) == (0, 1)
     assert vocabulary.encode(["a", "rare", "z"]) == [3, UNK, 2]
     assert vocabulary.decode([3, UNK, 2]) == ["a", "<unk>", "z"]
@@ -79,3 +79,11 @@ def test_a_first_word_that_looks_like_a_byte_order_mark_survives(tmp_path: Path)
     vocabulary = Vocabulary.build({"\ufeffa": 2, "b": 1})
     vocabulary.save(tmp_path / "v")
     assert Vocabulary.load(tmp_path / "v") == vocabulary
+
+
+def test_the_unknown_word_counts_what_was_left_out(tmp_path):
+    counter = {"the": 5, "a": 3, "rare": 1, "rarer": 1, "odd": 2}
+    vocabulary = Vocabulary.build(counter, min_count=2, max_size=2)
+    assert vocabulary.words[2:] == ("the", "a") and vocabulary.counts == (0, 4, 5, 3)
+    vocabulary.save(tmp_path / "v")
+    assert Vocabulary.load(tmp_path / "v").counts == (0, 4, 5, 3)
