@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from latentnlp import __version__
+from latentnlp.data.links import FORMATS
 from latentnlp.errors import UserError
 from latentnlp.symmetrization import NAMES
-
-LINK_FORMATS = ("pharaoh", "pharaoh-scores", "naacl", "jsonl")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +86,7 @@ def _add_align(commands) -> None:
         default="auto",
         help="of a single input file: 'source ||| target' or tab-separated",
     )
-    align.add_argument("--format", choices=LINK_FORMATS, default="pharaoh", help="of the links")
+    align.add_argument("--format", choices=FORMATS, default="pharaoh", help="of the links")
     align.add_argument("--forward-links", metavar="FILE", help="links of source → target alone")
     align.add_argument("--reverse-links", metavar="FILE", help="links of target → source alone")
     align.add_argument(

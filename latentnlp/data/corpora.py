@@ -312,19 +312,17 @@ def build_vocabularies(
     """
     source_counts: Counter[str] = Counter()
     target_counts: Counter[str] = Counter()
-    empty = too_long = 0
+    verdicts: Counter[str] = Counter()
     for source, target in text:
-        if not source or not target:
-            empty += 1
-        elif max(len(source), len(target)) > max_length:
-            too_long += 1
-        else:
+        verdict = _verdict(source, target, max_length)
+        verdicts[verdict] += 1
+        if verdict == "kept":
             source_counts.update(_case(source, lowercase))
             target_counts.update(_case(target, lowercase))
     if not source_counts:
         raise UserError(
-            f"{text.name} has no usable sentence pair: {empty} are empty on a side, {too_long} are "
-            f"longer than {max_length} words"
+            f"{text.name} has no usable sentence pair: {verdicts['empty']} are empty on a side, "
+            f"{verdicts['too_long']} are longer than {max_length} words"
         )
     return (
         Vocabulary.build(source_counts, min_count, max_size),
@@ -399,7 +397,7 @@ def encode(
         UserError: a line cannot be read, or the folder cannot be written.
     """
     folder = Path(folder)
-    empty = too_long = 0
+    verdicts: Counter[str] = Counter()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # First, so that what a killed process leaves behind is not taken for complete.
@@ -412,11 +410,9 @@ def encode(
             source_offsets.append(0)
             target_offsets.append(0)
             for source, target in text:
-                if not source or not target:
-                    empty += 1
-                elif max(len(source), len(target)) > max_length:
-                    too_long += 1
-                else:
+                verdict = _verdict(source, target, max_length)
+                verdicts[verdict] += 1
+                if verdict == "kept":
                     source_ids.extend(source_vocabulary.encode(_case(source, lowercase)))
                     target_ids.extend(target_vocabulary.encode(_case(target, lowercase)))
                 source_offsets.append(len(source_ids))
@@ -424,9 +420,17 @@ def encode(
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
     with write_atomically(folder / "encoded.json") as stream:
-        record = {"pairs": len(source_offsets) - 1, "empty": empty, "too_long": too_long}
+        skipped = {name: verdicts[name] for name in ("empty", "too_long")}
+        record = {"pairs": len(source_offsets) - 1, **skipped}
         json.dump(record, stream)
     return EncodedCorpus(folder)
+
+
+def _verdict(source: list[str], target: list[str], max_length: int) -> str:
+    """Whether a pair is "kept", or why it is not: "empty" or "too_long"."""
+    if not source or not target:
+        return "empty"
+    return "too_long" if max(len(source), len(target)) > max_length else "kept"
 
 
 def _case(words: list[str], lowercase: bool) -> Iterable[str]:
