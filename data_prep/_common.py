@@ -1,9 +1,10 @@
 """What every script in this folder shares: the canonical folder, its manifest, the raw files.
 
-A canonical corpus folder holds ``train.<src> train.<tgt> [dev.<src> dev.<tgt> dev.gold]
-[test.<src> test.<tgt> test.gold]`` and ``manifest.json``. Text is tokenised, one sentence a line,
-UTF-8. Line n of a gold file holds the links of pair n in Pharaoh notation, 0-based: ``i-j`` sure,
-``ipj`` possible; i counts in <src>.
+A canonical corpus folder of parallel text holds ``train.<src> train.<tgt> [dev.<src> dev.<tgt>
+dev.gold] [test.<src> test.<tgt> test.gold]`` and ``manifest.json``. Text is tokenised, one sentence
+a line, UTF-8. Line n of a gold file holds the links of pair n in Pharaoh notation, 0-based: ``i-j``
+sure, ``ipj`` possible; i counts in <src>. A folder of documents holds ``train.jsonl dev.jsonl
+test.jsonl`` and the manifest, see ``_documents.py``.
 
 The folder is written under another name beside its final place and renamed at the end, so a run
 that is killed leaves nothing half-made under the final name.
@@ -39,11 +40,12 @@ LINK = re.compile(r"(\d+)([-p])(\d+)")
 # One sentence pair: source tokens, target tokens, gold line ("" = no link). Text-only splits have
 # None in place of every gold line.
 Pair = tuple[list[str], list[str], str | None]
+Facts = dict[str, dict[str, Any]]  # what the manifest says of each file of a split
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a script hands to :func:`write_corpus`.
+    """What a script hands to :func:`write_corpus`: parallel text, unless a subclass says otherwise.
 
     ``splits`` maps "train", "dev", "test" to pairs, read once and never held in memory.
     ``source`` says where the text comes from, ``request`` holds the options that decide the
@@ -51,12 +53,16 @@ class Corpus:
     """
 
     name: str
-    languages: tuple[str, str]
+    languages: tuple[str, ...]
     source: dict[str, Any]
     licence: str
-    splits: Mapping[str, Iterable[Pair]]
+    splits: Mapping[str, Iterable[Any]]
     request: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def write_split(self, folder: Path, split: str) -> Facts:
+        """Write the files of one split."""
+        return _write_pairs(folder, split, self.languages, self.splits[split])
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -125,9 +131,9 @@ def write_corpus(out: Path, corpus: Corpus) -> None:
     shutil.rmtree(partial, ignore_errors=True)  # what an earlier killed run left
     partial.mkdir(parents=True)
     try:
-        files: dict[str, dict[str, Any]] = {}
-        for split, pairs in corpus.splits.items():
-            files |= _write_split(partial, split, corpus.languages, pairs)
+        files: Facts = {}
+        for split in corpus.splits:
+            files |= corpus.write_split(partial, split)
         manifest = {
             "name": corpus.name,
             "languages": list(corpus.languages),
@@ -161,16 +167,16 @@ def _read_manifest(out: Path) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) else {}
 
 
-def _write_split(
-    folder: Path, split: str, languages: tuple[str, str], pairs: Iterable[Pair]
-) -> dict[str, dict[str, Any]]:
-    """Write one split; returns the manifest's facts for each of its two or three files."""
+def _write_pairs(
+    folder: Path, split: str, languages: tuple[str, ...], pairs: Iterable[Pair]
+) -> Facts:
+    """Write one split of parallel text: two or three files."""
     names = [f"{split}.{language}" for language in languages]
     tokens = [0, 0]
     links = {"-": 0, "p": 0}
     lines = gold_lines = 0
     with ExitStack() as stack:
-        sides = [stack.enter_context(_create(folder / name)) for name in names]
+        sides = [stack.enter_context(create(folder / name)) for name in names]
         gold_file: TextIO | None = None
         shown = tqdm(pairs, desc=split, unit=" pairs", disable=None)  # None: on a terminal only
         for lines, (source, target, gold) in enumerate(shown, start=1):
@@ -182,12 +188,12 @@ def _write_split(
                 for mark in check_links(gold, len(source), len(target), where):
                     links[mark] += 1
                 if gold_file is None:
-                    gold_file = stack.enter_context(_create(folder / f"{split}.gold"))
+                    gold_file = stack.enter_context(create(folder / f"{split}.gold"))
                 gold_file.write(gold + "\n")
                 gold_lines += 1
     if not lines:
-        raise UserError(f"the {split} split is empty; nothing was written")
-    facts: dict[str, dict[str, Any]] = {
+        raise empty_split(split)
+    facts: Facts = {
         name: {"lines": lines, "tokens": count} for name, count in zip(names, tokens, strict=True)
     }
     if gold_lines:
@@ -199,8 +205,12 @@ def _write_split(
     return facts
 
 
-def _create(path: Path) -> TextIO:
+def create(path: Path) -> TextIO:
     return path.open("w", encoding="utf-8", newline="\n")
+
+
+def empty_split(split: str) -> UserError:
+    return UserError(f"the {split} split is empty; nothing was written")
 
 
 def _move_into_place(partial: Path, out: Path) -> None:
@@ -234,21 +244,23 @@ def check_links(gold: str, source_length: int, target_length: int, where: str) -
 # --- getting raw files ------------------------------------------------------------------------
 
 
-def pip_download(requirement: str, folder: Path, offline: str) -> Path:
+def pip_download(requirement: str, folder: Path, offline: str, source: bool = False) -> Path:
     """Download one wheel, without its dependencies and without installing it.
 
-    The package's own "Requires-Python" is ignored: only the data in it is read.
+    The package's own "Requires-Python" is ignored: only the data in it is read. With ``source`` it
+    is the source distribution instead, whose ``setup.py`` pip runs to learn its name and version.
 
     Raises:
         UserError: pip failed; the message ends in ``offline``, what to do without a network.
     """
+    kind = ["--no-binary", requirement.partition("==")[0]] if source else ["--only-binary", ":all:"]
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
-    command += ["--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--quiet"]
+    command += ["--no-deps", *kind, "--ignore-requires-python", "--quiet"]
     command += ["--retries", "2", "--dest", str(folder), requirement]
     print(f"downloading {requirement} with pip", flush=True)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
+    files = sorted(folder.iterdir())
+    if done.returncode or not files:
         # pip's last ERROR line is its verdict; the lines before it are a long retry log.
         complaints = [line for line in done.stderr.splitlines() if "ERROR" in line] or [
             done.stderr.strip() or "no message"
@@ -258,7 +270,7 @@ def pip_download(requirement: str, folder: Path, offline: str) -> Path:
             f"pip is set up to use?); pip says: {complaints[-1].splitlines()[-1].strip()}. "
             f"Without a network: {offline}"
         )
-    return wheels[0]
+    return files[0]
 
 
 # --- sets that lie in plain files ---------------------------------------------------------------

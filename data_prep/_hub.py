@@ -127,6 +127,21 @@ def hub_splits(
         UserError: `datasets` is missing, the set cannot be had, or holds no training split.
     """
     offline = f"Without a network: pass --raw DIR with {plain_files(languages)}"
+    configuration = "-".join(sorted(languages)) if hub_set.configurations else None
+    streams = hub_streams(hub_id, configuration, offline)
+    return {
+        ours: hub_pairs(streams[theirs], languages, hub_id, offline)
+        for theirs, ours in HUB_SPLITS.items()
+        if theirs in streams
+    }
+
+
+def hub_streams(hub_id: str, configuration: str | None, offline: str) -> Mapping[str, Any]:
+    """The splits of a set, "train" among them, as streams of rows.
+
+    Raises:
+        UserError: `datasets` is missing, the set cannot be had, or holds no training split.
+    """
     try:
         # an extra, and two seconds of import
         import datasets  # pyright: ignore[reportMissingImports]
@@ -134,7 +149,6 @@ def hub_splits(
         raise UserError(
             "the package `datasets` is not installed: pip install 'latentnlp[hub]'. " + offline
         ) from None
-    configuration = "-".join(sorted(languages)) if hub_set.configurations else None
     print(f"reading {hub_id} {configuration or ''}", flush=True)
     with hub_errors(hub_id, offline):
         if Path(hub_id).is_dir() and configuration not in datasets.get_dataset_config_names(hub_id):
@@ -142,11 +156,7 @@ def hub_splits(
         streams = datasets.load_dataset(hub_id, configuration, streaming=True)
     if "train" not in streams:
         raise UserError(f"{hub_id}: holds the splits {sorted(streams)} but no train; {offline}")
-    return {
-        ours: hub_pairs(streams[theirs], languages, hub_id, offline)
-        for theirs, ours in HUB_SPLITS.items()
-        if theirs in streams
-    }
+    return streams
 
 
 @contextmanager
