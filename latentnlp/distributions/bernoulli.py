@@ -9,14 +9,20 @@ The concrete relaxation and its coupling: Maddison, Mnih and Teh (2017), appendi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from latentnlp.distributions._noise import uniform
-from latentnlp.distributions.discrete import Latent, check_states, masked, masked_table, tensor_of
+from latentnlp.distributions._noise import precise, uniform
+from latentnlp.distributions.discrete import (
+    Latent,
+    check_states,
+    finite,
+    masked,
+    masked_table,
+    tensor_of,
+)
 
 
 class Bernoulli:
@@ -24,9 +30,12 @@ class Bernoulli:
 
     def __init__(self, logits: Tensor, mask: Tensor | None = None) -> None:
         """logits: l [*B, N]; mask: [*B, N], False at padding. Raises ValueError on other shapes."""
+        if logits.dim() < 1:
+            raise ValueError("logits () are not [*B, N]")
         if mask is not None and mask.shape != logits.shape:
             raise ValueError(f"mask {tuple(mask.shape)} and logits {tuple(logits.shape)} differ")
-        self.logits, self.mask = logits, mask
+        # At once: whatever stands at padding, NaN too, must not meet the gradient.
+        self.logits, self.mask = masked(logits, mask), mask
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -48,13 +57,21 @@ class Bernoulli:
     def mean(self) -> Tensor:
         return masked(self.logits.sigmoid(), self.mask)
 
+    def marginals(self) -> Tensor:
+        """q(z_n = 1), [*B, N]; 0 at padding."""
+        return self.mean()
+
+    def expected_changes(self) -> Tensor:
+        """E Σ_n 1[z_n ≠ z_{n−1}], [*B], without the padding: the fused lasso, exactly."""
+        return independent_changes(self.mean(), self.mask)
+
     def mode(self) -> Tensor:
         return masked((self.logits > 0).to(self.logits.dtype), self.mask)
 
     def sample(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
         logits = self.logits.detach()
         u = uniform((samples, *logits.shape), logits, generator)
-        return masked((u < logits.sigmoid()).to(logits.dtype), self.mask)
+        return masked((u < precise(logits).sigmoid()).to(logits.dtype), self.mask)
 
     def log_prob_terms(self, z: Latent) -> Tensor:
         z = tensor_of(z)
@@ -94,8 +111,7 @@ class Bernoulli:
     def enumerate_support(self) -> tuple[Tensor, Tensor]:
         n = self.logits.shape[-1]
         check_states(2**n)
-        states = torch.tensor(list(product((0.0, 1.0), repeat=n)), device=self.logits.device)
-        states = states.to(self.logits.dtype).reshape(2**n, *[1] * len(self.batch_shape), n)
+        states = bit_strings(n, self.logits).reshape(2**n, *[1] * len(self.batch_shape), n)
         z = states.expand(2**n, *self.logits.shape)  # [M, *B, N]
         return drop_repetitions(z, self.log_prob(z), self.mask)
 
@@ -110,23 +126,35 @@ class Bernoulli:
     def coupled_relaxation(
         self, samples: int, temperature: Tensor | float, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        shape = (samples, *self.logits.shape)
-        logistic = self.logits + _logit(uniform(shape, self.logits, generator))
+        logits, shape = precise(self.logits), (samples, *self.logits.shape)
+        logistic = logits + _logit(uniform(shape, logits, generator))
         z = self._harden(logistic)
-        v = uniform(shape, self.logits, generator)
+        v = uniform(shape, logits, generator)
         # u' ~ Uniform given z: above 1 − p where z = 1, below where z = 0.
-        p, q = self.logits.sigmoid(), (-self.logits).sigmoid()
+        p, q = logits.sigmoid(), (-logits).sigmoid()
         again = torch.where(z > 0.5, q + v * p, v * q)
         # Not log u' − log(1 − u'): 1 − u' = (1 − v) p where z = 1 must not be rounded to 0.
         rest = torch.where(z > 0.5, (1 - v) * p, p + (1 - v) * q)
-        given = self.logits + again.log() - rest.log()
+        given = logits + again.log() - rest.log()
         return z, self._soften(logistic, temperature), self._soften(given, temperature)
 
     def _harden(self, logistic: Tensor) -> Tensor:
         return masked((logistic.detach() > 0).to(self.logits.dtype), self.mask)
 
     def _soften(self, logistic: Tensor, temperature: Tensor | float) -> Tensor:
-        return masked((logistic / temperature).sigmoid(), self.mask)
+        return masked((finite(logistic) / temperature).sigmoid(), self.mask)
+
+
+def independent_changes(p: Tensor, mask: Tensor | None) -> Tensor:
+    """E Σ_n 1[exactly one of two neighbours is on], [*B], where each is on with p, [*B, N]."""
+    changes = p[..., 1:] * (1 - p[..., :-1]) + p[..., :-1] * (1 - p[..., 1:])
+    return masked(changes, None if mask is None else mask[..., 1:] & mask[..., :-1]).sum(-1)
+
+
+def bit_strings(n: int, like: Tensor) -> Tensor:
+    """All of them, 0…0 first, [2^n, n]; of the device and type of ``like``."""
+    numbers, places = (torch.arange(size, device=like.device) for size in (2**n, n))
+    return (numbers[:, None] >> places.flip(0) & 1).to(like.dtype)
 
 
 def drop_repetitions(z: Tensor, log_prob: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

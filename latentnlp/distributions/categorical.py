@@ -14,8 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from latentnlp.distributions._noise import gumbel, uniform
-from latentnlp.distributions.discrete import Latent, check_states, masked, masked_table, tensor_of
+from latentnlp.distributions._noise import gumbel, precise, uniform
+from latentnlp.distributions.discrete import (
+    Latent,
+    check_states,
+    finite,
+    masked,
+    masked_table,
+    tensor_of,
+)
 
 
 class Categorical:
@@ -26,9 +33,13 @@ class Categorical:
 
     def __init__(self, logits: Tensor, mask: Tensor | None = None) -> None:
         """logits: l [*B, N, V]; mask: [*B, N]. Raises ValueError on other shapes."""
+        if logits.dim() < 2:
+            raise ValueError(f"logits {tuple(logits.shape)} are not [*B, N, V]")
         if mask is not None and mask.shape != logits.shape[:-1]:
             raise ValueError(f"mask {tuple(mask.shape)} and logits {tuple(logits.shape)} differ")
-        self.logits, self.mask = logits, mask
+        self.mask = mask
+        # At once: whatever stands at padding, NaN too, must not meet the gradient.
+        self.logits = self._masked(logits)
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -109,13 +120,14 @@ class Categorical:
         self, samples: int, temperature: Tensor | float, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         shape = (samples, *self.logits.shape)
-        log_q = self.logits.log_softmax(-1)  # normalised: the greatest of the noisy is then Gumbel
-        noisy = log_q + gumbel(shape, self.logits, generator)
+        log_q = precise(self.logits).log_softmax(-1)  # normalised: the greatest is then Gumbel
+        noisy = log_q + gumbel(shape, log_q, generator)
         index = noisy.detach().argmax(-1, keepdim=True)
         # −log of an exponential: the chosen one's is Gumbel, the others' are truncated below it.
-        e = -uniform(shape, self.logits, generator).log()
+        e = -uniform(shape, log_q, generator).log()
         chosen = e.gather(-1, index)  # [S, *B, N, 1]
-        truncated = -(e / log_q.exp() + chosen).log()
+        # −log (e / q + chosen), and no NaN in the gradient where q = 0.
+        truncated = -torch.logaddexp(e.log() - log_q, chosen.log())
         given = truncated.scatter(-1, index, -chosen.log())
         return (
             self._hot(index.squeeze(-1)),
@@ -127,7 +139,7 @@ class Categorical:
         return self._masked(one_hot(index, self.logits.shape[-1]).to(self.logits.dtype))
 
     def _soften(self, noisy: Tensor, temperature: Tensor | float) -> Tensor:
-        return self._masked((noisy / temperature).softmax(-1))
+        return self._masked((finite(noisy) / temperature).softmax(-1))
 
     def _masked(self, values: Tensor) -> Tensor:
         return masked(values, None if self.mask is None else self.mask[..., None])

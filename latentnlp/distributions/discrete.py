@@ -127,6 +127,11 @@ def masked(terms: Tensor, mask: Tensor | None) -> Tensor:
     return terms if mask is None else torch.where(mask, terms, terms.new_zeros(()))
 
 
+def finite(noisy: Tensor) -> Tensor:
+    """±inf as great numbers: inf times a gradient of 0, as a temperature meets it, is NaN."""
+    return noisy.clamp(-1e30, 1e30)
+
+
 def masked_table(table: Tensor, mask: Tensor | None) -> Tensor:
     """[*B, N, V] with log 1 for the first value and log 0 for the others at padding."""
     if mask is None:

@@ -58,8 +58,11 @@ def _of_chains(q: MarkovBernoulli, p: MarkovBernoulli) -> Tensor:
     tables = [Bernoulli(one.logits).table() for one in (q, p)]  # [*B, N, 2, 2]
     given = weighted_log_ratio(*tables).sum(-1)  # [*B, N, 2]
     before = q.edge_marginals().sum(-1)
-    # An infinite divergence after a k that never comes: 0 times inf is 0.
-    terms = torch.where(before > 0, before * torch.where(before > 0, given, 0.0), 0.0)
+    # An infinite divergence after a k that never comes counts as 0; after one that does, it must
+    # not be a factor of `before`, whose gradient would be NaN.
+    infinite = given == float("inf")
+    terms = before * torch.where(infinite, torch.zeros_like(given), given)
+    terms = torch.where(infinite & (before > 0), torch.full_like(terms, float("inf")), terms)
     return masked(terms.sum(-1), q.mask).sum(-1)
 
 

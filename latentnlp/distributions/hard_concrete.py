@@ -26,10 +26,11 @@ class HardConcrete(Rectified):
         lower: float = -0.1,
         upper: float = 1.1,
     ) -> None:
+        """Raises ValueError as `Rectified`, and unless temperature > 0."""
         super().__init__(logits.shape, mask, lower, upper)
         if not temperature > 0:
             raise ValueError(f"the temperature must be above 0, not {temperature}")
-        self.logits, self.temperature = logits, temperature
+        self.logits, self.temperature = self._without_padding(logits, 0.0), temperature
 
     def base_log_cdf(self, s: Tensor) -> Tensor:
         return logsigmoid(self.temperature * s.logit() - self.logits)

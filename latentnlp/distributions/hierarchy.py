@@ -55,8 +55,9 @@ class Hierarchy:
         z, log_q = self.first.enumerate_support()
         layers = [tensor_of(z)]  # [M, *B, …]
         for conditional in self.conditionals:
+            _, one = conditional(*(layer[:1] for layer in layers)).enumerate_support()
+            check_states(one.shape[0] * log_q.shape[0])  # before they are made
             z, given = conditional(*layers).enumerate_support()  # [m, M, *B, …], [m, M, *B]
-            check_states(given.shape[0] * given.shape[1])
             layers = [layer.expand(given.shape[0], *layer.shape).flatten(0, 1) for layer in layers]
             layers.append(tensor_of(z).flatten(0, 1))
             log_q = (log_q + given).flatten(0, 1)

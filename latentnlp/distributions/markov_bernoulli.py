@@ -8,14 +8,12 @@ the marginals, the mode and additive expectations are exact dynamic programs.)
 
 from __future__ import annotations
 
-from itertools import product
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from latentnlp.distributions._noise import uniform
-from latentnlp.distributions.bernoulli import drop_repetitions
+from latentnlp.distributions._noise import precise, uniform
+from latentnlp.distributions.bernoulli import bit_strings, drop_repetitions
 from latentnlp.distributions.discrete import Latent, check_states, masked, masked_table, tensor_of
 
 
@@ -31,7 +29,9 @@ class MarkovBernoulli:
             raise ValueError(f"logits {tuple(logits.shape)} are not [*B, N, 2]")
         if mask is not None and mask.shape != logits.shape[:-1]:
             raise ValueError(f"mask {tuple(mask.shape)} and logits {tuple(logits.shape)} differ")
-        self.logits, self.mask = logits, mask
+        # At once: whatever stands at padding, NaN too, must not meet the gradient.
+        self.logits = masked(logits, None if mask is None else mask[..., None])
+        self.mask = mask
 
     @property
     def batch_shape(self) -> torch.Size:
@@ -44,7 +44,7 @@ class MarkovBernoulli:
     def sample(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
         logits = self.logits.detach()
         u = uniform((samples, *logits.shape[:-1]), logits, generator)
-        chosen = u[..., None] < logits.sigmoid()  # [S, *B, N, 2]: what z_t would be
+        chosen = u[..., None] < precise(logits).sigmoid()  # [S, *B, N, 2]: what z_t would be
         if self.mask is not None:
             chosen = chosen & self.mask[..., None]
         before = torch.zeros_like(chosen[..., 0, 0])
@@ -90,6 +90,13 @@ class MarkovBernoulli:
         p = masked(self.logits.sigmoid(), None if self.mask is None else self.mask[..., None])
         return before[..., None] * torch.stack([1 - p, p], -1)
 
+    def expected_changes(self) -> Tensor:
+        """E Σ_{t≥2} 1[z_t ≠ z_{t−1}], [*B], without the padding: the fused lasso, exactly."""
+        edges = self.edge_marginals()[..., 1:, :, :]
+        changes = edges[..., 0, 1] + edges[..., 1, 0]
+        mask = None if self.mask is None else self.mask[..., 1:] & self.mask[..., :-1]
+        return masked(changes, mask).sum(-1)
+
     def mode(self) -> Tensor:
         """Viterbi."""
         table = torch.stack([logsigmoid(-self.logits), logsigmoid(self.logits)], -1).detach()
@@ -121,8 +128,7 @@ class MarkovBernoulli:
     def enumerate_support(self) -> tuple[Tensor, Tensor]:
         n = self.length
         check_states(2**n)
-        states = torch.tensor(list(product((0.0, 1.0), repeat=n)), device=self.logits.device)
-        states = states.to(self.logits.dtype).reshape(2**n, *[1] * len(self.batch_shape), n)
+        states = bit_strings(n, self.logits).reshape(2**n, *[1] * len(self.batch_shape), n)
         z = states.expand(2**n, *self.logits.shape[:-1])
         z, kept = drop_repetitions(z, z.new_zeros(z.shape[:-1]), self.mask)
         return z, self.log_prob(z) + kept

@@ -9,12 +9,14 @@ Aziz and Titov (2019), section 3.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
 from latentnlp.distributions._noise import uniform
+from latentnlp.distributions.bernoulli import independent_changes
 from latentnlp.distributions.discrete import masked
 
 
@@ -22,7 +24,9 @@ class Rectified(ABC):
     """z [S, *B, N], 0 at padding and no gradient there; a subclass gives F and its inverse."""
 
     def __init__(self, shape: torch.Size, mask: Tensor | None, lower: float, upper: float) -> None:
-        """Raises ValueError unless lower < 0 and upper > 1."""
+        """Raises ValueError where shapes differ, and unless lower < 0 and upper > 1."""
+        if len(shape) < 1:
+            raise ValueError("parameters () are not [*B, N]")
         if not (lower < 0 and upper > 1):
             raise ValueError(f"stretch to lower < 0 and upper > 1, not ({lower}, {upper})")
         if mask is not None and mask.shape != shape:
@@ -74,19 +78,20 @@ class Rectified(ABC):
         """P(z ≠ 0), [*B, N]: the expected L0 norm, exactly; 0 at padding."""
         return -self.log_probability_of_zero().expm1()
 
+    def marginals(self) -> Tensor:
+        """P(z_n ≠ 0), [*B, N], as the discrete families call it."""
+        return self.probability_of_not_zero()
+
     def expected_changes(self) -> Tensor:
         """E Σ_t 1[exactly one of z_t, z_{t−1} is 0], [*B]: the fused lasso, exactly."""
-        on = self.probability_of_not_zero()
-        changes = on[..., 1:] * (1 - on[..., :-1]) + on[..., :-1] * (1 - on[..., 1:])
-        both = None if self.mask is None else self.mask[..., 1:] & self.mask[..., :-1]
-        return masked(changes, both).sum(-1)
+        return independent_changes(self.marginals(), self.mask)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Probability of an atom, density in between, [S, *B]."""
         inside = (z > 0) & (z < 1)
         span = self.upper - self.lower
         s = (torch.where(inside, z, torch.full_like(z, 0.5)) - self.lower) / span
-        density = self.base_log_density(s) - torch.as_tensor(span, dtype=s.dtype).log().item()
+        density = self.base_log_density(s) - math.log(span)
         atoms = torch.where(z <= 0, self.log_probability_of_zero(), self.log_probability_of_one())
         return masked(torch.where(inside, density, atoms), self.mask).sum(-1)
 
@@ -106,6 +111,12 @@ class Rectified(ABC):
         atom = (one > zero).to(zero.dtype)
         z = torch.where(between >= torch.maximum(zero, one), self.median(), atom)
         return masked(z, self.mask)
+
+    def _without_padding(self, parameter: Tensor, value: float) -> Tensor:
+        """``value`` at padding: whatever stands there, NaN too, must not meet the gradient."""
+        if self.mask is None:
+            return parameter
+        return torch.where(self.mask, parameter, parameter.new_full((), value))
 
     def _stretched(self, z: float) -> Tensor:
         """The s whose stretched value is z."""

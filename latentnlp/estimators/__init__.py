@@ -18,7 +18,16 @@ from latentnlp.errors import UserError
 from latentnlp.estimators._contract import Estimate, Estimator, Objective
 from latentnlp.estimators.baselines import Baseline
 
-__all__ = ["Baseline", "Estimate", "Estimator", "Objective", "make", "make_baseline", "names"]
+__all__ = [
+    "Baseline",
+    "Estimate",
+    "Estimator",
+    "Objective",
+    "make",
+    "make_baseline",
+    "names",
+    "takes",
+]
 
 
 def names(package: str = "latentnlp.estimators") -> list[str]:
@@ -41,16 +50,26 @@ def make_baseline(name: str, **settings: Any) -> Baseline:
     return _make("latentnlp.estimators.baselines", "baseline", name, settings)
 
 
+def takes(name: str, setting: str) -> bool:
+    """Does the estimator of file ``name`` have this setting? Raises UserError for no such file."""
+    return setting in _settings("latentnlp.estimators", "estimator", name)
+
+
 def _make(package: str, kind: str, name: str, settings: dict[str, Any]) -> Any:
-    _check(f"there is no {kind} {name!r}", name, names(package))
+    known = _settings(package, kind, name)
     build = importlib.import_module(f"{package}.{name}").build
-    known = list(inspect.signature(build).parameters)
     for setting in settings:
         _check(f"{kind} {name!r} has no setting {setting!r}", setting, known)
     try:
         return build(**settings)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def _settings(package: str, kind: str, name: str) -> list[str]:
+    _check(f"there is no {kind} {name!r}", name, names(package))
+    build = importlib.import_module(f"{package}.{name}").build
+    return list(inspect.signature(build).parameters)
 
 
 def _check(problem: str, word: str, known: list[str]) -> None:

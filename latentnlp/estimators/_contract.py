@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -64,12 +65,12 @@ def with_slope(logits: Tensor, gradient: Tensor) -> Tensor:
 
 def factored(q: Discrete, estimator: str) -> Factored:
     """q, if it is a product of independent factors. Raises TypeError if not."""
-    if not isinstance(q, Factored):
+    if not hasattr(q, "factors"):  # isinstance of a protocol costs 80 µs in Python 3.11
         raise TypeError(
             f"{estimator} needs a product of independent latents (Bernoulli, Categorical, Product),"
             f" not {type(q).__name__}: use an estimator that only samples, as score_function"
         )
-    return q
+    return cast(Factored, q)
 
 
 def check_samples(samples: int, least: int, estimator: str) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from latentnlp.distributions._noise import uniform
+from latentnlp.distributions._noise import precise, uniform
 from latentnlp.distributions.bernoulli import Bernoulli
 from latentnlp.distributions.discrete import Discrete, Factored, masked
 from latentnlp.estimators._contract import (
@@ -70,10 +70,10 @@ class Antithetic:
                 raise TypeError(
                     f"antithetic pairs are for Bernoulli latents, not {type(b).__name__}"
                 )
-            logits = b.logits.detach()
+            logits = precise(b.logits.detach())
             u = uniform((samples, *logits.shape), logits, generator)
-            z = masked((u > (-logits).sigmoid()).to(logits.dtype), b.mask)
-            z_ = masked((u < logits.sigmoid()).to(logits.dtype), b.mask)
+            z = masked((u > (-logits).sigmoid()).to(b.logits.dtype), b.mask)
+            z_ = masked((u < logits.sigmoid()).to(b.logits.dtype), b.mask)
             parts.append((b, z, z_, u))
         both = q.join([torch.cat([z, z_]) for _, z, z_, _ in parts])
         f_z, f_z_ = f(both).chunk(2)  # [S, *B] each

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentnlp.distributions.discrete import Discrete
 from latentnlp.estimators._contract import (
@@ -25,7 +25,7 @@ from latentnlp.estimators._contract import (
     with_gradient,
 )
 from latentnlp.estimators.baselines import Baseline, Draw
-from latentnlp.estimators.score_function import subtract, weighted_log_prob
+from latentnlp.estimators.score_function import composed, subtract, weighted_log_prob
 
 Depends = Callable[[int, int, torch.device], Tensor]
 """(N latents, M terms, device) → Boolean [N, M]: does term m depend on latent n?"""
@@ -43,7 +43,7 @@ class LocalSignals(Estimator):
         """depends: Boolean [N, M] or a function that makes one; None is `causal`."""
         super().__init__()
         self.samples = check_samples(samples, 1, "local_signals")
-        self.baselines = nn.ModuleList(baselines)
+        self.baselines = composed(baselines)
         self.depends = causal if depends is None else depends
 
     def forward(

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentnlp.distributions.discrete import Discrete
 from latentnlp.estimators._contract import (
@@ -23,8 +23,8 @@ from latentnlp.estimators._contract import (
     factored,
     with_gradient,
 )
-from latentnlp.estimators.baselines import Baseline, Draw
-from latentnlp.estimators.score_function import subtract, weighted_log_prob
+from latentnlp.estimators.baselines import Baseline, Draw, VarianceNormalisation
+from latentnlp.estimators.score_function import composed, subtract, weighted_log_prob
 
 
 class MuProp(Estimator):
@@ -33,7 +33,12 @@ class MuProp(Estimator):
     def __init__(self, samples: int = 1, baselines: Sequence[Baseline] = ()) -> None:
         super().__init__()
         self.samples = check_samples(samples, 1, "muprop")
-        self.baselines = nn.ModuleList(baselines)
+        if any(isinstance(baseline, VarianceNormalisation) for baseline in baselines):
+            raise ValueError(
+                "muprop cannot take variance_normalisation: it would shorten one of the two terms"
+                " of the gradient and turn its direction"
+            )
+        self.baselines = composed(baselines)
 
     def forward(
         self,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from latentnlp.distributions.discrete import Discrete, Latent
 from latentnlp.estimators._contract import (
@@ -24,7 +24,7 @@ from latentnlp.estimators._contract import (
     with_gradient,
 )
 from latentnlp.estimators.baselines import Baseline, Draw
-from latentnlp.estimators.score_function import subtract
+from latentnlp.estimators.score_function import composed, subtract
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class PPO(Estimator):
         rollout = ppo.draw(q, f, context)
         for _ in range(epochs):
             loss = -ppo.surrogate(q_of_the_new_parameters, rollout).surrogate.mean()
+
+    and once ``rollout.baseline_loss``, for the baselines.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class PPO(Estimator):
         if not clip > 0:
             raise ValueError(f"clip must be above 0, not {clip}")
         self.samples = check_samples(samples, 1, "ppo")
-        self.baselines, self.clip = nn.ModuleList(baselines), clip
+        self.baselines, self.clip = composed(baselines), clip
 
     def draw(
         self,
@@ -70,12 +72,15 @@ class PPO(Estimator):
         return self._rollout(q, f, z, f_z, log_q, context)
 
     def surrogate(self, q: Discrete, rollout: Rollout) -> Estimate:
-        """The clipped surrogate of ``q`` on kept samples; f's own parameters get no gradient."""
+        """The clipped surrogate of ``q`` on kept samples; f's own parameters get no gradient.
+
+        ``baseline_loss`` is 0: the rollout's has one graph, good for one step.
+        """
         ratio = (q.log_prob(rollout.z) - rollout.log_q).exp()  # [S, *B]
         clipped = ratio.clamp(1 - self.clip, 1 + self.clip)
         least = torch.minimum(ratio * rollout.advantage, clipped * rollout.advantage)
         surrogate = with_gradient(rollout.value, least.mean(0))
-        return Estimate(surrogate, rollout.value, rollout.baseline_loss)
+        return Estimate(surrogate, rollout.value, torch.zeros_like(rollout.value))
 
     def forward(
         self,
@@ -89,7 +94,7 @@ class PPO(Estimator):
         rollout = self._rollout(q, f, z, f_z.detach(), q.log_prob(z).detach(), context)
         estimate = self.surrogate(q, rollout)
         surrogate = with_gradient(estimate.surrogate, f_z.mean(0))
-        return Estimate(surrogate, estimate.value, estimate.baseline_loss)
+        return Estimate(surrogate, estimate.value, rollout.baseline_loss)
 
     def _rollout(
         self,

@@ -20,7 +20,7 @@ from latentnlp.estimators._contract import (
     check_samples,
     with_gradient,
 )
-from latentnlp.estimators.baselines import Baseline, Draw
+from latentnlp.estimators.baselines import Baseline, Draw, LeaveOneOut
 
 
 class ScoreFunction(Estimator):
@@ -29,7 +29,7 @@ class ScoreFunction(Estimator):
     def __init__(self, samples: int = 1, baselines: Sequence[Baseline] = ()) -> None:
         super().__init__()
         self.samples = check_samples(samples, 1, "score_function")
-        self.baselines = nn.ModuleList(baselines)
+        self.baselines = composed(baselines)
 
     def forward(
         self,
@@ -44,6 +44,14 @@ class ScoreFunction(Estimator):
         surrogate = f_z.mean(0)
         surrogate = with_gradient(surrogate, weighted_log_prob(left, q, z).mean(0))
         return Estimate(surrogate, f_z.detach().mean(0), baseline_loss)
+
+
+def composed(baselines: Sequence[Baseline]) -> nn.ModuleList:
+    """Raises ValueError for a second leave-one-out: what the first leaves of the other samples
+    depends on this one."""
+    if sum(isinstance(baseline, LeaveOneOut) for baseline in baselines) > 1:
+        raise ValueError("take leave_one_out once: a second one would make the gradient biased")
+    return nn.ModuleList(baselines)
 
 
 def subtract(baselines: nn.ModuleList, signal: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:

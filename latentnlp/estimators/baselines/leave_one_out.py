@@ -15,7 +15,7 @@ from latentnlp.estimators.baselines._contract import Baseline, Draw
 
 
 class LeaveOneOut(Baseline):
-    """Needs S ≥ 2 samples: ValueError otherwise."""
+    """Needs S ≥ 2 samples: ValueError otherwise. Once: a second one would make a bias."""
 
     def forward(self, signal: Tensor, draw: Draw) -> tuple[Tensor, Tensor | None]:
         samples = check_samples(signal.shape[0], 2, "the leave-one-out baseline")

@@ -18,7 +18,8 @@ class SelfCritical(Baseline):
         mode = draw.q.mode()
         z = tuple(part[None] for part in mode) if isinstance(mode, tuple) else mode[None]
         with torch.no_grad():
-            return signal - draw.f(z), None
+            b = draw.f(z)  # [1, *B]
+        return signal - (b if b.dim() == signal.dim() else b[..., None]), None
 
 
 build = SelfCritical
