@@ -57,6 +57,9 @@ def check_folder() -> Callable[[Path], dict[str, Any]]:
                 links = text.split()
                 assert sum("p" in link for link in links) == facts["possible"]
                 assert sum("-" in link for link in links) == facts["sure"]
+            elif name.endswith(".jsonl"):
+                documents = map(json.loads, text.removesuffix("\n").split("\n"))
+                assert sum(len(document["tokens"]) for document in documents) == facts["tokens"]
             else:
                 assert len(text.split()) == facts["tokens"]
         for key in ("name", "languages", "source", "licence", "notes", "date", "command"):
