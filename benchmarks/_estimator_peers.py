@@ -367,5 +367,7 @@ def _pyro_step(
             logits.grad.neg_()  # of a loss
 
     if baseline:
-        _warm_up(problem, step, list(net.parameters()) if net else [], AVERAGED)
+        _warm_up(problem, step, [], AVERAGED)
+        if net:  # after the average: a net that chased its way up from 0 would have it to unlearn
+            _warm_up(problem, step, list(net.parameters()), TRAINED)
     return step

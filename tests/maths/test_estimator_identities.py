@@ -157,6 +157,38 @@ def test_muprop_of_a_linear_f_has_no_variance() -> None:
     torch.testing.assert_close(found, (weights * p * (1 - p)).expand(50, 6))
 
 
+def test_straight_through_is_exact_for_a_linear_f() -> None:
+    """And only then; with a Gumbel it is, for a linear f, the concrete relaxation."""
+    net = Net()
+    weights = randn(6)
+
+    def f(z: Latent) -> Tensor:
+        return tensor_of(z) @ weights
+
+    p = net.logits.sigmoid()
+    exact = (weights * p * (1 - p)).expand(50, 6)
+    torch.testing.assert_close(net.draws(make("straight_through"), 50, f), exact)
+    names = ("gumbel_softmax", "straight_through_gumbel")
+    one, other = (net.draws(make(name, temperature=0.7), 50, f) for name in names)
+    torch.testing.assert_close(one, other)
+    assert (one - exact).abs().max() > 0.1
+
+
+def test_gumbel_softmax_is_the_gradient_of_its_own_objective() -> None:
+    """∂/∂l of Σ f(ζ) of the very same noise, by central differences."""
+    net = Net()
+    built = make("gumbel_softmax", temperature=0.7)
+    slope = net.draws(built, 50).sum(0)
+    for n in range(6):
+        values = []
+        for step in (1e-5, -1e-5):
+            logits = net.logits.clone()
+            logits[n] += step
+            q = Bernoulli(logits.expand(50, 6))
+            values.append(built(q, net.f, None, seeded(5)).value.sum().item())
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(slope[n].item(), rel=1e-6)
+
+
 def test_vimco_of_two_samples_in_closed_form() -> None:
     """L̂_−1 has f(z_2) in both places: it is f(z_2)."""
     log_w = randn(2, 7)
