@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Aligner", "UserError", "__version__"]
+__all__ = ["Aligner", "RationaleExtractor", "UserError", "__version__"]
 
 if TYPE_CHECKING:
-    from latentnlp.api import Aligner
+    from latentnlp.api import Aligner, RationaleExtractor
     from latentnlp.errors import UserError
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: `import latentnlp` and the command's --help stay instant."""
-    if name == "Aligner":
-        from latentnlp.api import Aligner
+    if name in ("Aligner", "RationaleExtractor"):
+        from latentnlp import api
 
-        return Aligner
+        return getattr(api, name)
     if name == "UserError":
         from latentnlp.errors import UserError
 

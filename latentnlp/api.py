@@ -1,8 +1,11 @@
-"""Word alignment in Python, in the spirit of scikit-learn.
+"""The tasks in Python, in the spirit of scikit-learn.
 
     aligner = Aligner(seed=1).fit(source, target)     # lists of tokenised sentences
     aligner.links_[0]                                 # frozenset({(0, 0), (1, 2)})
     aligner.save("out/model");  Aligner.load("out/model").align(new_source, new_target)
+
+    extractor = RationaleExtractor(rate=0.2).fit(texts, labels)
+    extractor.extract(["A fine film, if too long."])[0].spans     # ((1, 2),)
 
 Parameters are set in the constructor; what is learnt ends in ``_``.
 """
@@ -13,20 +16,35 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from latentnlp import config as configuration
 from latentnlp.data.corpora import ListText, check_equal_counts
+from latentnlp.data.documents import Document, Rationale, document_record, documents_from_rows
 from latentnlp.data.links import Gold, Link, Links
 from latentnlp.data.textfiles import split_words
 from latentnlp.decoding import Alignment
 from latentnlp.errors import UserError
 from latentnlp.evaluation.alignment import AlignmentScore, score
+from latentnlp.evaluation.rationale import (
+    ClassificationScore,
+    RegressionScore,
+    classification,
+    regression,
+)
 from latentnlp.run import RunDirectory, pick_device
+from latentnlp.tasks import rationale
 from latentnlp.tasks.alignment import AlignmentConfig, align, train
 from latentnlp.tasks.alignment_model import AlignmentModel
+from latentnlp.tasks.rationale import RationaleConfig
+from latentnlp.tasks.rationale_commands import load_model, with_dev
+from latentnlp.tasks.rationale_model import Labels, RationaleModel
 
 Sentences = Sequence[str] | Sequence[Sequence[str]]
+Texts = Sequence[str] | Sequence[Sequence[str]] | Sequence[Document]
+Targets = Sequence[str] | Sequence[int] | Sequence[float]
 
 
 class Aligner:
@@ -132,3 +150,169 @@ def _text(source: Sentences, target: Sentences) -> ListText:
 
 def _words(sentence: str | Sequence[str]) -> list[str]:
     return split_words(sentence) if isinstance(sentence, str) else list(sentence)
+
+
+class RationaleExtractor:
+    """Selects the words of a text that decide its label, and predicts from these alone.
+
+    A text is a string, which is tokenised, a sequence of tokens, or a `Document` (which may say
+    where its sentences begin and what aspect the label is about). Human rationales are not used.
+
+    Args:
+        rate: the share of the words to be selected.
+        unit: what is selected or not: "word", "block" (of ten words) or "sentence".
+        selection: "independent" words, "first_order" (each given the one before), or "kumaraswamy"
+            (HardKuma, trained pathwise instead of with the score function).
+        encoder: the name of a file in latentnlp/encoders/, for the selector and the predictor.
+        seed: of the training.
+        device: "auto", "cpu" or "cuda".
+        config: all other settings of the training; None for the defaults. Those of the arguments
+            above that are not None replace what it says.
+        progress: show progress on stderr.
+
+    Attributes:
+        model_: the trained `RationaleModel`.
+        classes_: the names of the classes; empty where amounts are predicted.
+    """
+
+    def __init__(
+        self,
+        *,
+        rate: float | None = None,
+        unit: str | None = None,
+        selection: str | None = None,
+        encoder: str | None = None,
+        seed: int | None = None,
+        device: str = "auto",
+        config: RationaleConfig | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.rate, self.unit, self.selection, self.encoder = rate, unit, selection, encoder
+        self.seed, self.device, self.config, self.progress = seed, device, config, progress
+        self.model_: RationaleModel | None = None
+        self.classes_: tuple[str, ...] = ()
+
+    def fit(
+        self,
+        texts: Texts,
+        labels: Targets,
+        *,
+        dev: tuple[Texts, Targets] | None = None,
+        run: str | Path | None = None,
+    ) -> RationaleExtractor:
+        """Learn from labelled texts: names, and few whole numbers, are classes, others amounts.
+
+        ``dev``: texts and labels that choose among epochs; None: a tenth of the texts. ``run`` is a
+        run directory to keep (and to go on from, if it was interrupted). Raises UserError: texts or
+        labels that cannot be used (with their place), settings that cannot be.
+        """
+        config, device = self._settings(), pick_device(self.device)
+        documents = _documents(texts, labels)
+        known = Labels.of([one.label for one in documents if one.label is not None])
+        held = [] if dev is None else _documents(*dev, known)
+        with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
+            directory = RunDirectory.create(
+                Path(run or folder), config, seed=config.seed, temporary=run is None
+            )
+            documents, held = with_dev(documents, held, config.seed, directory, self.progress)
+            with torch.random.fork_rng():  # your own random numbers go on as if nothing happened
+                torch.manual_seed(config.seed)
+                self.model_ = rationale.train(
+                    config, documents, directory, device, held, progress=self.progress
+                )
+        self.classes_ = self.model_.labels.classes
+        return self
+
+    def extract(self, texts: Texts) -> list[Rationale]:
+        """What is selected in each text, the score of every word, and what is predicted."""
+        return list(rationale.extract(self._fitted(), _documents(texts)))
+
+    def predict(self, texts: Texts) -> list[str] | list[float]:
+        """The label of each text, from its rationale alone: the name of a class, or an amount."""
+        return [one.prediction for one in self.extract(texts)]  # type: ignore[return-value]
+
+    def score(self, texts: Texts, labels: Targets) -> ClassificationScore | RegressionScore:
+        """Accuracy and macro F1, or squared error and correlations, of `predict`."""
+        documents = _documents(texts, labels, self._fitted().labels)
+        gold, said = [one.label for one in documents], self.predict(documents)
+        if self.classes_:
+            return classification(said, gold)
+        return regression([float(one) for one in said], [float(one or 0) for one in gold])
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained model; an existing one is replaced in one step."""
+        self._fitted().save(Path(folder))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, device: str = "auto", progress: bool = False
+    ) -> RationaleExtractor:
+        """A model saved by `save` or by ``latentnlp rationale train --out DIR``.
+
+        Raises UserError: not a model, damaged, or from a newer version.
+        """
+        model = load_model(Path(folder), device)
+        extractor = cls(
+            rate=model.rate,
+            unit=model.text.unit,
+            selection=model.config.selection,
+            device=device,
+            progress=progress,
+        )
+        extractor.model_, extractor.classes_ = model, model.labels.classes
+        return extractor
+
+    def _settings(self) -> RationaleConfig:
+        """The configuration with the arguments of the constructor in it."""
+        values = configuration.to_dict(self.config or RationaleConfig())
+        learner, estimator = values["rationale"]["learner"], RationaleConfig().rationale.learner
+        given: tuple[tuple[dict[str, Any], str, Any], ...] = (
+            (values, "seed", self.seed),
+            (learner, "rate", self.rate),
+            (values["text"], "unit", self.unit),
+            (values["model"], "selection", self.selection),
+            (values["model"], "selector", self.encoder),
+            (values["model"], "predictor", self.encoder),
+        )
+        for table, key, value in given:
+            if value is not None:
+                table[key] = value
+        pathwise = values["model"]["selection"] == "kumaraswamy"
+        if pathwise != (learner["estimator"]["name"] == "reparameterised"):
+            learner["estimator"] = (
+                {"name": "reparameterised", "samples": 1, "baselines": []}
+                if pathwise
+                else configuration.to_dict(estimator.estimator)
+            )
+        return configuration.from_dict(RationaleConfig, values, "RationaleExtractor")
+
+    def _fitted(self) -> RationaleModel:
+        if self.model_ is None:
+            raise UserError("this RationaleExtractor is not trained yet: call fit() or load()")
+        return self.model_
+
+
+def _documents(
+    texts: Texts, labels: Targets | None = None, known: Labels | None = None
+) -> list[Document]:
+    """The texts as documents; ``known``: the labels of the training."""
+    if isinstance(texts, str):
+        raise UserError("a list of texts is needed, not one string: put it in brackets")
+    rows = [(f"texts[{n}]", _row(text)) for n, text in enumerate(texts)]
+    if labels is not None:
+        if len(labels) != len(rows):
+            raise UserError(f"{len(rows)} texts but {len(labels)} labels: give one a text")
+        for (_, row), label in zip(rows, labels, strict=True):
+            row["label"] = getattr(label, "item", lambda label=label: label)()  # of numpy's scalars
+    return documents_from_rows(
+        rows,
+        require_label=labels is not None,
+        task="auto" if known is None else "classification" if known.classes else "regression",
+        classes=None if known is None else known.classes or None,
+    )
+
+
+def _row(text: str | Sequence[str] | Document) -> dict[str, Any]:
+    if isinstance(text, Document):
+        return {**document_record(text), "label": None}
+    return {"text": text} if isinstance(text, str) else {"tokens": list(text)}

@@ -8,11 +8,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from latentnlp import __version__
 from latentnlp.data.links import FORMATS
 from latentnlp.errors import UserError
 from latentnlp.symmetrization import NAMES
+
+if TYPE_CHECKING:
+    from latentnlp.tasks.rationale_commands import ReadOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latentnlp {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_align(commands)
+    _add_rationale(commands)
     _add_evaluate(commands)
     return parser
 
@@ -96,17 +101,8 @@ def _add_align(commands) -> None:
         "Viterbi paths",
     )
     align.add_argument("--threshold", type=float, help="of the agreement (default: 0.3)")
-    align.add_argument("--config", type=Path, metavar="TOML", help="settings of the training")
-    align.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one setting, e.g. --set em.epochs=8; may be repeated",
-    )
-    align.add_argument("--seed", type=int, help="of the training (default: 1)")
-    align.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    align.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+    _add_training(align, "em.epochs=8")
+    _add_machine(align)
     align.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -141,6 +137,167 @@ def _align(options: argparse.Namespace) -> None:
     )
 
 
+def _add_training(parser: argparse.ArgumentParser, example: str) -> None:
+    parser.add_argument("--config", type=Path, metavar="TOML", help="settings of the training")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"one setting, e.g. --set {example}; may be repeated",
+    )
+    parser.add_argument("--seed", type=int, help="of the training (default: 1)")
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
+
+
+def _add_rationale(commands) -> None:
+    rationale = commands.add_parser("rationale", help="the words that decide what a text is")
+    actions = rationale.add_subparsers(metavar="ACTION", required=True)
+
+    training = actions.add_parser(
+        "train",
+        help="learn from labelled documents to select words and to predict from them alone",
+        description="Learn from labelled documents to select a share of the words, and to predict "
+        "the label from these alone. The same command again goes on where an interrupted run "
+        "stopped.",
+    )
+    training.set_defaults(run=_rationale_train)
+    training.add_argument(
+        "data",
+        metavar="DATA",
+        help="documents: .jsonl with 'tokens' or 'text' and 'label' (or ERASER's, with docs/ "
+        "beside it), .tsv or .csv with a heading (each may be .gz), or a folder of data_prep/",
+    )
+    training.add_argument(
+        "--dev",
+        default="",
+        metavar="FILE",
+        help="documents to select on (default: a tenth of DATA)",
+    )
+    training.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
+    training.add_argument(
+        "--rate", type=float, help="the share of the words to be selected (default: 0.2)"
+    )
+    training.add_argument(
+        "--unit", choices=("word", "block", "sentence"), help="what is selected (default: word)"
+    )
+    training.add_argument(
+        "--task",
+        choices=("auto", "classification", "regression"),
+        default="auto",
+        help="what the labels are (auto: names, and few whole numbers, are classes)",
+    )
+    _add_columns(training)
+    _add_training(training, "rationale.epochs=8")
+    _add_machine(training)
+    training.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+    extracting = actions.add_parser(
+        "extract",
+        help="select words of documents with a trained model, and predict from them",
+        description="Select words of documents with a trained model, and predict from them. "
+        "Writes one JSON object a document, in order: id, tokens, rationale (spans [start, end)), "
+        "scores, prediction, probabilities.",
+    )
+    extracting.set_defaults(run=_rationale_extract)
+    extracting.add_argument("model", metavar="MODEL", type=Path, help="run directory of a training")
+    extracting.add_argument(
+        "data", metavar="DATA", help="documents, with labels or without; also .txt, one a line"
+    )
+    extracting.add_argument(
+        "-o", "--output", default="-", metavar="FILE", help="rationales (stdout); eraser: a folder"
+    )
+    extracting.add_argument("--format", choices=("jsonl", "eraser"), default="jsonl")
+    extracting.add_argument(
+        "--decode",
+        choices=("rate", "top", "half"),
+        help="select above the threshold that gave the share asked for on dev (rate, the default), "
+        "that share of each text (top), or above one half (half)",
+    )
+    extracting.add_argument(
+        "--show", type=int, default=0, metavar="N", help="highlight the first N texts"
+    )
+    _add_columns(extracting)
+    _add_machine(extracting)
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--input-format",
+        choices=("auto", "jsonl", "tsv", "csv", "txt"),
+        default="auto",
+        help="of the documents (auto: by the file's name)",
+    )
+    parser.add_argument("--text-column", metavar="NAME", help="default: tokens, else text")
+    parser.add_argument("--label-column", metavar="NAME", help="default: label")
+    parser.add_argument(
+        "--rationale-column",
+        default="rationale",
+        metavar="NAME",
+        help="human rationales, to be compared with: they are not learnt from (default: rationale)",
+    )
+
+
+def _reading(options: argparse.Namespace) -> ReadOptions:
+    from latentnlp.tasks.rationale_commands import ReadOptions
+
+    return ReadOptions(
+        format=options.input_format,
+        text_column=options.text_column,
+        label_column=options.label_column,
+        rationale_column=options.rationale_column,
+        task=getattr(options, "task", "auto"),
+    )
+
+
+def _rationale_train(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.rationale_commands import TrainOptions, train_command
+
+    overrides = list(options.set)
+    for key, value in (
+        ("seed", options.seed),
+        ("rationale.learner.rate", options.rate),
+        ("text.unit", options.unit),
+    ):
+        if value is not None:
+            overrides.append(f"{key}={value}")
+    train_command(
+        TrainOptions(
+            out=options.out,
+            train=options.data,
+            dev=options.dev,
+            config=options.config,
+            overrides=tuple(overrides),
+            reading=_reading(options),
+            device=options.device,
+            threads=options.threads,
+            progress=not options.quiet,
+        )
+    )
+
+
+def _rationale_extract(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.rationale_commands import ExtractOptions, extract_command
+
+    extract_command(
+        ExtractOptions(
+            model=options.model,
+            documents=options.data,
+            output=options.output,
+            format=options.format,
+            decode=options.decode,
+            show=options.show,
+            reading=_reading(options),
+            device=options.device,
+            threads=options.threads,
+        )
+    )
+
+
 def _add_evaluate(commands) -> None:
     evaluate = commands.add_parser("evaluate", help="scores with a signature line")
     tasks = evaluate.add_subparsers(metavar="TASK", required=True)
@@ -170,6 +327,26 @@ def _add_evaluate(commands) -> None:
         "--annotated", metavar="FILE", help="score only words that were annotated (PUD's lists)"
     )
     alignment.add_argument("--json", action="store_true", help="the score as one line of JSON")
+    _add_evaluate_rationale(tasks)
+
+
+def _add_evaluate_rationale(tasks) -> None:
+    rationale = tasks.add_parser(
+        "rationale",
+        help="what rationales are worth: the task from them alone, agreement with people",
+        description="Score rationales (the JSON lines of `latentnlp rationale extract`) against "
+        "labelled documents: predictions, selection rate and, where there are human rationales, "
+        "agreement with them in ERASER's definitions. With --model also the model's predictions "
+        "from the rationales alone, from the rest, from the full text and from as much at random, "
+        "and faithfulness.",
+    )
+    rationale.set_defaults(run=_evaluate_rationale)
+    rationale.add_argument("predicted", metavar="PREDICTED", help="rationales, one a line")
+    rationale.add_argument("gold", metavar="GOLD", help="the same documents with their labels")
+    rationale.add_argument("--model", type=Path, metavar="DIR", help="run directory of a training")
+    rationale.add_argument("--json", action="store_true", help="the scores as one line of JSON")
+    _add_columns(rationale)
+    _add_machine(rationale)
 
 
 def _evaluate_alignment(options: argparse.Namespace) -> None:
@@ -184,6 +361,22 @@ def _evaluate_alignment(options: argparse.Namespace) -> None:
         text=options.text,
         annotated=options.annotated,
         as_json=options.json,
+    )
+
+
+def _evaluate_rationale(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.rationale_commands import EvaluateOptions, evaluate_command
+
+    evaluate_command(
+        EvaluateOptions(
+            predicted=options.predicted,
+            gold=options.gold,
+            model=options.model,
+            reading=_reading(options),
+            device=options.device,
+            threads=options.threads,
+            as_json=options.json,
+        )
     )
 
 

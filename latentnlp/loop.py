@@ -45,7 +45,8 @@ class Learner(Protocol):
     tokens it is summed over, and any other sums to be reported per token. It does not wait for the
     device. ``end_epoch`` (the M-step of EM) returns further metrics of the epoch. ``parts`` gives
     the plain modules, not their DDP or compiled wrappers. A learner that keeps state inside an
-    epoch which its parts do not hold says ``mid_epoch_checkpoints = False``.
+    epoch which its parts do not hold says ``mid_epoch_checkpoints = False``; one whose weight does
+    not count tokens says what it counts (``unit = "document"``).
     """
 
     def step(self, batch: Any, /) -> Mapping[str, Tensor]: ...
@@ -156,6 +157,7 @@ class _Fitting:
         self.sums = _Sums({})
         self.done = False
         self.mid_epoch = getattr(learner, "mid_epoch_checkpoints", True)
+        self.unit: str = getattr(learner, "unit", "token")
 
     def result(self) -> FitResult:
         at = self.at
@@ -241,15 +243,16 @@ class _Fitting:
 
     def _record(self, sums: Mapping[str, float], seconds: float) -> dict[str, Any]:
         weight = sums["weight"] or 1.0
-        means = {f"{n}_per_token": v / weight for n, v in sums.items() if n != "weight"}
+        means = {f"{n}_per_{self.unit}": v / weight for n, v in sums.items() if n != "weight"}
+        log_likelihood = means[f"log_likelihood_per_{self.unit}"]
         return {
             "stage": self.stage,
             "epoch": self.at.epoch,
             "step": self.at.step,
             **means,
-            "perplexity": _perplexity(means["log_likelihood_per_token"]),
+            "perplexity": _perplexity(log_likelihood),
             "seconds": round(seconds, 3),
-            "tokens_per_second": round(sums["weight"] / max(seconds, 1e-9), 1),
+            f"{self.unit}s_per_second": round(sums["weight"] / max(seconds, 1e-9), 1),
         }
 
     def _select(self, dev: Mapping[str, float], record: dict[str, Any]) -> bool:
@@ -439,7 +442,7 @@ class _Display:
     def show(self, epoch: int, sums: Mapping[str, float]) -> None:
         if self.bar is not None:
             value = sums["log_likelihood"] / (sums["weight"] or 1.0)
-            self.bar.set_postfix_str(f"epoch {epoch}, log-likelihood/token {value:.4f}")
+            self.bar.set_postfix_str(f"epoch {epoch}, log-likelihood {value:.4f}")
 
     def say(self, epoch: int, step: int, what: str) -> None:
         line = f"{self.stage} epoch {epoch} step {step}/{self.total} {what} ETA {self._eta()}"

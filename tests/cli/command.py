@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -20,3 +22,10 @@ class Finished(NamedTuple):
 
 Command = Callable[..., Finished]
 Refused = Callable[..., str]
+
+
+def fill(folder: Path, leave: int) -> Path:
+    """A file that takes all room but ``leave`` bytes."""
+    filler = folder / "filler"
+    filler.write_bytes(b"x" * (shutil.disk_usage(folder).free - leave))
+    return filler

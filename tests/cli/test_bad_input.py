@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from command import Command, Refused
+from command import Command, Refused, fill
 from toy_corpus import FAST, ToyCorpus, write_lines
 
 from latentnlp.learners.em import ExpectationMaximisation
@@ -317,29 +316,6 @@ def test_the_corpus_of_an_unfinished_run_has_changed(
 
 
 # --- what happens while it works ------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    try:
-        mounted = subprocess.run(command, capture_output=True).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("mounting a small tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def fill(folder: Path, leave: int) -> Path:
-    """A file that takes all room but ``leave`` bytes."""
-    filler = folder / "filler"
-    filler.write_bytes(b"x" * (shutil.disk_usage(folder).free - leave))
-    return filler
 
 
 def test_the_disk_is_full(
