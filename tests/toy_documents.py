@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from latentnlp.data.documents import Document, Rationale, write_documents
 
 # Four classes: with two, selecting nothing could well say one of them.
@@ -93,3 +95,27 @@ def found_it(found: Sequence[Rationale], documents: Sequence[Document]) -> float
         place = document.rationale[0][0]
         hits += any(start <= place < end for start, end in one.spans)
     return hits / len(documents)
+
+
+# For long documents: the words of a class stand in one sentence of many.
+CUES = (("oak", "elm", "yew"), ("soup", "rice", "stew"), ("saw", "axe", "file"))
+
+
+def planted(count: int, classes: int = 2, seed: int = 1, sentences: int = 12) -> list[Document]:
+    """Long documents of noise, with two cues of the class in one sentence, which is marked."""
+    random = np.random.default_rng(seed)
+    documents = []
+    for number in range(count):
+        tokens: list[str] = []
+        starts, span = [], (0, 0)
+        telling = random.integers(sentences)
+        for place in range(sentences):
+            words = list(random.choice(_NEUTRAL, 7))
+            if place == telling:
+                words[1], words[4] = random.choice(CUES[number % classes], 2)
+                span = (len(tokens), len(tokens) + 7)
+            starts.append(len(tokens))
+            tokens += [*map(str, words), "."]
+        label = str(number % classes)
+        documents.append(Document(str(number), tuple(tokens), label, (span,), tuple(starts)))
+    return documents

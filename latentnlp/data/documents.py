@@ -238,6 +238,37 @@ def hold_out(documents: Sequence[Document], seed: int) -> tuple[list[Document], 
     return rest, [documents[place] for place in sorted(held)]
 
 
+def shuffle_sentences(document: Document, seed: int) -> Document:
+    """The same sentences in another order, each with its marks; a control for what position tells.
+
+    A span across sentences becomes one span a sentence; of such an aspect the first part stays.
+    """
+    starts = document.sentences()
+    sentences = list(zip(starts, [*starts[1:], len(document.tokens)], strict=True))
+    random.Random(seed).shuffle(sentences)
+    shifts: list[tuple[int, int, int]] = []  # a sentence's old span, and how far it moves
+    tokens: list[str] = []
+    for start, end in sentences:
+        shifts.append((start, end, len(tokens) - start))
+        tokens += document.tokens[start:end]
+
+    def moved(spans: Iterable[Span]) -> tuple[Span, ...]:
+        return tuple(
+            (max(a, start) + shift, min(b, end) + shift)
+            for a, b in spans
+            for start, end, shift in sorted(shifts)
+            if max(a, start) < min(b, end)
+        )
+
+    return replace(
+        document,
+        tokens=tuple(tokens),
+        rationale=None if document.rationale is None else moved(document.rationale),
+        sentence_starts=tuple(start + shift for start, _, shift in shifts),
+        aspect=None if document.aspect is None else moved([document.aspect])[0],
+    )
+
+
 def read_rows(path: str | Path, fmt: str = "auto") -> Iterator[Row]:
     """The rows of a JSON Lines, TSV, CSV or plain text file, each with its place, as a stream."""
     suffix = Path(str(path).removesuffix(".gz")).suffix.lower()

@@ -17,12 +17,9 @@ The reward of a document tells next to nothing of the single bits of 775 words; 
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +29,7 @@ from torch import Tensor
 from latentnlp import config as configuration
 from latentnlp.config import at_least, between
 from latentnlp.data.documents import Document
+from latentnlp.data.ngrams import Corpus, Design, Lexicon
 from latentnlp.distributions.bernoulli import Bernoulli
 from latentnlp.errors import UserError
 from latentnlp.estimators.baselines import LeaveOneOut
@@ -76,134 +74,6 @@ class Config:
         between(self, 0, float("inf"), "step", "softness", "smoothing")
         if min(self.windows, default=1) < 1:
             raise ValueError("windows are of 1 word or more")
-
-
-# ------------------------------------------------------------------------------- text and units
-
-
-@dataclass(frozen=True, eq=False)
-class Lexicon:
-    """The n-grams that are read: words and pairs of neighbours, in lower case."""
-
-    words: tuple[str, ...]
-    pairs: Tensor  # [P, 2] int64, places of their words, rising
-
-    @classmethod
-    def of(cls, documents: Sequence[Document], least: int) -> Lexicon:
-        """Those in ``least`` documents; of a pair, both words are."""
-        words: Counter[str] = Counter()
-        pairs: Counter[tuple[str, str]] = Counter()
-        for document in documents:
-            text = [token.lower() for token in document.tokens]
-            words.update(set(text))
-            pairs.update(set(pairwise(text)))
-        known = sorted(word for word, count in words.items() if count >= least)
-        number = {word: place for place, word in enumerate(known)}
-        found = sorted([number[a], number[b]] for (a, b), n in pairs.items() if n >= least)
-        return cls(tuple(known), torch.tensor(found, dtype=torch.int64).reshape(-1, 2))
-
-    @cached_property
-    def number(self) -> dict[str, int]:
-        return {word: place for place, word in enumerate(self.words)}
-
-    @cached_property
-    def codes(self) -> np.ndarray:
-        """[P], rising: one number a pair."""
-        pairs = self.pairs.numpy()
-        return pairs[:, 0] * len(self.words) + pairs[:, 1]
-
-    def __len__(self) -> int:
-        return len(self.words) + len(self.pairs)
-
-
-@dataclass(frozen=True, eq=False)
-class Corpus:
-    """Documents as one long row of N words."""
-
-    words: np.ndarray  # [N], -1: not in the lexicon
-    pairs: np.ndarray  # [N], of a word and the next; -1: not in the lexicon
-    texts: np.ndarray  # [D + 1], where the documents begin, and the end
-    sentences: np.ndarray  # [Q + 1], where the sentences begin, and the end
-    closing: np.ndarray  # [N], whether it is a sentence's final punctuation mark
-
-    @classmethod
-    def of(cls, documents: Sequence[Document], lexicon: Lexicon) -> Corpus:
-        tokens = [token for document in documents for token in document.tokens]
-        sizes = [len(document.tokens) for document in documents]
-        texts = np.cumsum([0, *sizes])
-        words = np.array([lexicon.number.get(token.lower(), -1) for token in tokens], dtype=int)
-        codes = words[:-1] * len(lexicon.words) + words[1:]
-        place = np.searchsorted(lexicon.codes, codes)
-        known = np.append(lexicon.codes, -1)[place] == codes
-        known &= (words[:-1] >= 0) & (words[1:] >= 0)
-        known[texts[1:-1] - 1] = False  # two documents' words are no neighbours
-        pairs = np.append(np.where(known, place + len(lexicon.words), -1), -1)
-        starts = [document.sentences() for document in documents]
-        sentences = np.concatenate(
-            [*(at + np.array(s, int) for at, s in zip(texts, starts, strict=False)), texts[-1:]]
-        )
-        closing = np.zeros(len(tokens), dtype=bool)
-        last = sentences[1:] - 1
-        closing[last] = [not any(map(str.isalnum, tokens[place])) for place in last]
-        return cls(words, pairs, texts, sentences, closing)
-
-    def document_of(self, starts: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.texts, starts, side="right") - 1
-
-    def text_units(self) -> np.ndarray:
-        """Spans [U, 2] of the long row: the documents."""
-        return np.stack([self.texts[:-1], self.texts[1:]], 1)
-
-    def sentence_units(self) -> np.ndarray:
-        return np.stack([self.sentences[:-1], self.sentences[1:]], 1)
-
-    def window_units(self, length: int, random: np.random.Generator) -> np.ndarray:
-        """Windows of ``length`` words, one after the other from a random place on; a piece at an
-        end counts if it has half that many words, or half of its text's."""
-        spans = []
-        for first, end in self.text_units():
-            starts = np.arange(first - random.integers(0, length), end, length)
-            ends = np.minimum(starts + length, end)
-            starts = np.maximum(starts, first)
-            keep = 2 * (ends - starts) >= min(length, end - first)
-            spans.append(np.stack([starts, ends], 1)[keep])
-        return np.concatenate(spans)
-
-
-class Design:
-    """Which n-grams are in which unit, x [U, F]: 0 or 1, divided so that every row has the norm 1."""
-
-    def __init__(self, corpus: Corpus, units: np.ndarray, features: int) -> None:
-        sizes = units[:, 1] - units[:, 0]
-        row = np.repeat(np.arange(len(units)), sizes)
-        place = np.arange(len(row)) + np.repeat(units[:, 0] - (np.cumsum(sizes) - sizes), sizes)
-        inside = place + 1 < units[row, 1]  # of a unit's last word, the next is outside
-        rows = np.concatenate([row, row[inside]])
-        grams = np.concatenate([corpus.words[place], corpus.pairs[place[inside]]])
-        code = np.unique(rows[grams >= 0] * features + grams[grams >= 0])
-        row, gram = np.divmod(code, features)
-        count = np.bincount(row, minlength=len(units))
-        self.norm = torch.from_numpy(np.sqrt(np.maximum(count, 1)))  # [U]
-        value = 1 / self.norm.numpy()[row]
-        self.x = _sparse(row, gram, value, (len(units), features))
-        order = np.argsort(gram, kind="stable")
-        self.transposed = _sparse(gram[order], row[order], value[order], (features, len(units)))
-
-    def logits(self, weights: Tensor) -> Tensor:
-        """weights [F + 1, C], the last row added to every unit's: [U, C]."""
-        return self.x @ weights[:-1] + weights[-1]
-
-    def counts(self, weight: Tensor) -> Tensor:
-        """Of every n-gram, the weight [U] of the units that it is in, [F]."""
-        return self.transposed @ (weight * self.norm)
-
-
-def _sparse(row: np.ndarray, column: np.ndarray, value: np.ndarray, size: Any) -> Tensor:
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=size[0]))])
-    begin, index, values = (torch.from_numpy(array) for array in (starts, column, value))
-    with warnings.catch_warnings():  # that CSR is in beta
-        warnings.simplefilter("ignore")
-        return torch.sparse_csr_tensor(begin, index, values, size, check_invariants=False)
 
 
 # ------------------------------------------------------------------------------- the single steps
@@ -511,36 +381,35 @@ def fit(
             f"no word stands in {config.min_count} documents or more: lower evidence.min_count or "
             "give more documents"
         )
-    training = _Training(documents, labels, classes, config, lexicon, seed, say or (lambda _: None))
-    return training.run()
+    training = _Training(config, lexicon, documents, torch.tensor(labels), classes, seed)
+    return training.run(say or (lambda _: None))
 
 
 class _Training:
     def __init__(
         self,
-        documents: Sequence[Document],
-        labels: Sequence[int],
-        classes: int,
         config: Config,
         lexicon: Lexicon,
+        documents: Sequence[Document],
+        labels: Tensor,
+        classes: int,
         seed: int,
-        say: Callable[[str], None],
     ) -> None:
-        self.documents, self.classes, self.config = documents, classes, config
-        self.lexicon, self.say = lexicon, say
-        self.labels = torch.tensor(labels, dtype=torch.int64)
-        shares = torch.bincount(self.labels, minlength=classes).double() / len(labels)
+        self.config, self.lexicon, self.documents = config, lexicon, documents
+        self.labels, self.classes = labels, classes
+        shares = torch.bincount(labels, minlength=classes).double() / len(labels)
         self.log_shares = shares.clamp(min=1e-9).log()
         self.corpus = Corpus.of(documents, lexicon)
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
         self.fold = torch.from_numpy(self.random.permutation(len(documents)) % config.folds)
 
-    def run(self) -> Evidence:
-        words, held_out = self.learn_words()
+    def run(self, say: Callable[[str], None]) -> Evidence:
+        words, held_out = self.learn_words(say)
         columns = _columns(self.corpus, [held_out[k] for k in self.fold.tolist()])
+        say("weights of the neighbourhoods")
         levels = tuple(self.learn_level(columns, length, some) for length, some in _LEVELS)
-        self.say("classifiers of sentences and texts")
+        say("classifiers of sentences and texts")
         chosen = torch.from_numpy(columns[self.corpus.sentences[:-1], _SENTENCE])
         chosen = soft_labels(chosen, self.config)
         # What a reader says of its own training texts spreads too far: one fold is left out.
@@ -561,36 +430,34 @@ class _Training:
         design = Design(self.corpus, units, len(self.lexicon))
         return design, self.corpus.document_of(units[:, 0])
 
-    def learn_words(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """w by all units, and w by sentences without each fold's documents."""
-        total, held_out = np.zeros(len(self.lexicon.words)), []
-        for length in (None, *self.config.windows):
-            if length is None:
-                units = self.corpus.sentence_units()
-            else:
-                units = self.corpus.window_units(length, self.random)
-            name = f"windows of {length} words" if length else "sentences"
-            self.say(f"selector of {name}: {len(units)} units")
-            design, document = self.design(units)
-            fold = self.fold[document]
-            logits = held_out_logits(design, self.labels[document], fold, self.config, self.classes)
-            s = learn_selector(
-                design, logits, document, self.labels, self.log_shares, self.config, self.generator
-            )
-            selected = soft_labels(s, self.config)
-            if length is None:
-                held_out = [
-                    self.words(design, selected, fold != k) for k in range(self.config.folds)
-                ]
+    def learn_words(self, say: Callable[[str], None]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """w, the mean over all kinds of units, and w by sentences without each fold's documents."""
+        say("selector of sentences")
+        sentences = self.corpus.sentence_units()
+        design, fold, selected = self.select(sentences)
+        held_out = [self.words(design, selected, fold != k) for k in range(self.config.folds)]
+        total = self.words(design, selected, torch.ones_like(fold))
+        for length in self.config.windows:
+            say(f"selector of windows of {length} words")
+            design, fold, selected = self.select(self.corpus.window_units(length, self.random))
             total += self.words(design, selected, torch.ones_like(fold))
         return total / (1 + len(self.config.windows)), held_out
+
+    def select(self, units: np.ndarray) -> tuple[Design, Tensor, Tensor]:
+        """The units' n-grams, their folds, and how far each is selected, [U]."""
+        design, document = self.design(units)
+        labels, fold = self.labels[document], self.fold[document]
+        logits = held_out_logits(design, labels, fold, self.config, self.classes)
+        s = learn_selector(
+            design, logits, document, self.labels, self.log_shares, self.config, self.generator
+        )
+        return design, fold, soft_labels(s, self.config)
 
     def words(self, design: Design, selected: Tensor, weight: Tensor) -> np.ndarray:
         count = len(self.lexicon.words)
         return naive_bayes(design, selected, weight.double(), count, self.config.smoothing)
 
     def learn_level(self, columns: np.ndarray, length: int, some: Sequence[int]) -> Level:
-        self.say(f"weights of neighbourhoods, by windows of {length} words")
         units = self.corpus.window_units(length, self.random)
         design, document = self.design(units)
         labels = self.labels[document]

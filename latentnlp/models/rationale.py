@@ -29,7 +29,7 @@ from latentnlp.models import evidence
 Selection = Bernoulli | MarkovBernoulli | StretchedKumaraswamy
 
 _NEAR = 8  # words: distances to the aspect beyond it are one
-_LOWEST = -1e9  # below any state; in a text without a unit it is all there is
+_LOWEST = -1e9  # below any state; where nothing is there it is all there is
 _PLACES = 10  # tenths of a document that a selector of blocks or sentences can tell apart
 
 
@@ -52,7 +52,6 @@ class Config:
     buckets: int = 20_000  # of hashed n-grams
     # "evidence": not by the network, but by the scores of models/evidence.py (for long documents).
     selection: Literal["independent", "first_order", "kumaraswamy", "evidence"] = "independent"
-    context: int = 0  # units of a layer in which a word's state meets the whole text's. 0: none
     pool: Literal["max", "mean"] = "max"  # of the selected words' states
     selector_dropout: float = 0.3
     predictor_dropout: float = 0.4
@@ -66,7 +65,7 @@ class Config:
     evidence: evidence.Config = field(default_factory=evidence.Config)
 
     def __post_init__(self) -> None:
-        at_least(self, embedding=1, context=0, buckets=1)
+        at_least(self, embedding=1, buckets=1)
         if (self.selector == "transformer") != (self.predictor == "transformer"):
             raise ValueError("a transformer has pieces of its own: both encoders must be one")
         at_least(self, selector_dropout=0, predictor_dropout=0, unknown=0)
@@ -125,9 +124,7 @@ class Selector(nn.Module):
         self.place = nn.Embedding(_PLACES, encoder.size)
         nn.init.zeros_(self.near.weight)
         nn.init.zeros_(self.place.weight)
-        self.join = nn.Linear(2 * encoder.size, config.context) if config.context else None
-        size = config.context or encoder.size
-        self.head = nn.Linear(size, 1 if self.kind == "independent" else 2)
+        self.head = nn.Linear(encoder.size, 1 if self.kind == "independent" else 2)
         nn.init.normal_(self.head.weight, std=0.01)
         with torch.no_grad():
             self.head.bias.copy_(_start(self.kind, rate))
@@ -138,10 +135,6 @@ class Selector(nn.Module):
         embedded = self.dropout(self.embedding(batch) + self.near(near))
         states = self.encoder(embedded, batch.mask)  # [B, T, H]
         states = self._units(states, batch)  # [B, U, H]
-        if self.join is not None:
-            whole = states.masked_fill(~batch.unit_mask[..., None], _LOWEST).amax(1, keepdim=True)
-            both = torch.cat([states, whole.expand_as(states)], -1)
-            states = torch.tanh(self.join(self.dropout(both)))
         return self._distribution(self.head(self.dropout(states)), batch.unit_mask)
 
     def context(self, batch: TextBatch) -> Tensor:

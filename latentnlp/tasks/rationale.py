@@ -3,6 +3,7 @@
     documents → vocabulary, labels → encoded texts → batches
          → stage "predictor"  a predictor that can read thinned texts
          → stage "rationale"  selector and predictor together, at the rate asked for
+           or models/evidence.py, if model.selection is "evidence": scores of words
          → RationaleModel     → `extract`: one Rationale a document, in order
 
 Each stage is one call of `loop.fit` with one learner; dev, if there is one, says which epoch stays.
@@ -111,8 +112,11 @@ def train(
     dev: Sequence[Document] = (),
     extra: Sequence[Document] = (),
     progress: bool = True,
+    start: Mapping[str, Tensor] | None = None,
 ) -> RationaleModel:
     """Learn an extractor. Call `seed_everything(config.seed)` first.
+
+    ``start``: the network's state to begin from, of a model that learnt from the same documents.
 
     Raises: UserError for documents without a label, or with labels that leave nothing to learn.
     """
@@ -126,6 +130,8 @@ def train(
     table = start_vectors(config.model, vocabulary)
     rate = config.rationale.learner.rate
     network = models.build(config.model, table, labels.log_prior(), rate).to(device)
+    if start is not None:
+        network.load_state_dict(start)
     model = RationaleModel(
         config.text, config.model, config.decoding, vocabulary, labels, network, rate
     )

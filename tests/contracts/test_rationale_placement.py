@@ -26,7 +26,7 @@ def batch() -> TextBatch:
 
 def network(**settings) -> models.RationaleNetwork:
     prior = torch.tensor([[0.5, 0.5]] * 2).log()
-    config = models.Config(embedding=6, buckets=50, context=4, **settings)
+    config = models.Config(embedding=6, buckets=50, **settings)
     return models.build(config, torch.randn(4, 6), prior, 0.3).to(META)
 
 

@@ -23,6 +23,7 @@ from latentnlp.data.documents import (
     hold_out,
     read_documents,
     read_rationales,
+    shuffle_sentences,
     split_sentences,
     tokenise,
     write_documents,
@@ -152,6 +153,28 @@ def test_limit_is_spread_over_the_file(tmp_path: Path) -> None:
     assert len(read_documents(path, limit=10)) == len(read_documents(path, limit=99)) == 10
     with pytest.raises(UserError, match="limit of 0"):
         read_documents(path, limit=0)
+
+
+def test_shuffled_sentences_take_their_marks_along() -> None:
+    tokens = tuple(f"w{n}" for n in range(12))
+    starts = (0, 2, 5, 6, 10)
+    document = Document("d", tokens, "pos", ((1, 2), (4, 7), (8, 9)), starts, (10, 11))
+    orders = set()
+    for seed in range(20):
+        new = shuffle_sentences(document, seed)
+        assert new == shuffle_sentences(document, seed)
+        ends = [*(new.sentence_starts or ())[1:], 12]
+        sentences = [new.tokens[a:b] for a, b in zip(new.sentence_starts or (), ends, strict=True)]
+        old = [tokens[a:b] for a, b in zip(starts, [*starts[1:], 12], strict=True)]
+        assert sorted(sentences) == sorted(old)
+        marked = [new.tokens[a:b] for a, b in new.rationale or ()]
+        # The span across three sentences is in pieces.
+        assert marked == [("w1",), ("w4",), ("w5",), ("w6",), ("w8",)]
+        assert new.aspect and new.tokens[slice(*new.aspect)] == ("w10",)
+        assert (new.id, new.label) == ("d", "pos")
+        orders.add(new.tokens)
+    assert len(orders) > 10
+    assert shuffle_sentences(Document("d", ("a", ".", "b")), 1).rationale is None
 
 
 BAD_ROWS = [

@@ -70,7 +70,7 @@ def test_neither_gaps_nor_length_are_read(encoder: str) -> None:
 def test_a_prediction_does_not_depend_on_the_rest_of_the_batch() -> None:
     texts = [document("w1 w2"), document("w3 w4 w5 w6 w7"), document("w8")]
     for unit in ("word", "block"):
-        net = network(selector="cnn", context=5)
+        net = network(selector="cnn")
         together = batch_of(texts, unit)
         q = net.selector(together).marginals()
         z = (q > 0.29).float()
