@@ -176,7 +176,7 @@ class _Fitting:
     ) -> None:
         total = self.epochs * len(self.batches)
         checkpoint_due = _Timer(checkpoint_seconds)
-        with _Display(self.run, self.stage, self.at.step, total, progress) as display:
+        with _Display(self.run, self.stage, self.at.step, total, progress, self.unit) as display:
             while not self.finished():
                 self._epoch(display, checkpoint_due, _Timer(log_every_seconds))
                 self._end_epoch(validate, display, checkpoint_due)
@@ -417,9 +417,16 @@ class _Display:
     """A progress bar on a terminal; lines in a file. train.log gets the lines in both cases."""
 
     def __init__(
-        self, run: RunDirectory, stage: str, first: int, total: int, progress: bool
+        self,
+        run: RunDirectory,
+        stage: str,
+        first: int,
+        total: int,
+        progress: bool,
+        unit: str,
     ) -> None:
         self.run, self.stage, self.first, self.total = run, stage, first, total
+        self.unit = unit
         self.done, self.started, self.progress = first, time.perf_counter(), progress
         self.bar: tqdm[Any] | None = None
         if progress and distributed.is_main() and sys.stderr.isatty():
@@ -442,7 +449,7 @@ class _Display:
     def show(self, epoch: int, sums: Mapping[str, float]) -> None:
         if self.bar is not None:
             value = sums["log_likelihood"] / (sums["weight"] or 1.0)
-            self.bar.set_postfix_str(f"epoch {epoch}, log-likelihood {value:.4f}")
+            self.bar.set_postfix_str(f"epoch {epoch}, log-likelihood/{self.unit} {value:.4f}")
 
     def say(self, epoch: int, step: int, what: str) -> None:
         line = f"{self.stage} epoch {epoch} step {step}/{self.total} {what} ETA {self._eta()}"

@@ -272,7 +272,9 @@ class RationaleNetwork(nn.Module):
         return proper, balanced
 
 
-def build(config: Config, table: Tensor, log_prior: Tensor | None, rate: float) -> RationaleNetwork:
+def build_network(
+    config: Config, table: Tensor, log_prior: Tensor | None, rate: float
+) -> RationaleNetwork:
     """table: the word vectors to start from, [V, D]; log_prior: of the classes, [2, C] (see
     `Predictor`), None for an amount; rate: the share of units selected at first."""
 

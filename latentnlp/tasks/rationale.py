@@ -129,7 +129,7 @@ def train(
     run.check_data(fingerprint([documents, dev, extra]))
     table = start_vectors(config.model, vocabulary)
     rate = config.rationale.learner.rate
-    network = models.build(config.model, table, labels.log_prior(), rate).to(device)
+    network = models.build_network(config.model, table, labels.log_prior(), rate).to(device)
     if start is not None:
         network.load_state_dict(start)
     model = RationaleModel(

@@ -168,7 +168,7 @@ class RationaleModel:
             vocabulary = Vocabulary(words, state["unknown"])
             weights = state["weights"]
             table = torch.zeros_like(weights["selector.embedding.table.weight"])
-            network = rationale.build(config, table, labels.log_prior(), state["rate"])
+            network = rationale.build_network(config, table, labels.log_prior(), state["rate"])
             network.load_state_dict(weights)
             evidence = state.get("evidence") and Evidence.from_state(state["evidence"], where)
             return cls(

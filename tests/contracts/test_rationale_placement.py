@@ -27,7 +27,7 @@ def batch() -> TextBatch:
 def network(**settings) -> models.RationaleNetwork:
     prior = torch.tensor([[0.5, 0.5]] * 2).log()
     config = models.Config(embedding=6, buckets=50, **settings)
-    return models.build(config, torch.randn(4, 6), prior, 0.3).to(META)
+    return models.build_network(config, torch.randn(4, 6), prior, 0.3).to(META)
 
 
 @pytest.mark.parametrize("encoder", ["bag", "cnn", "gru", "lstm", "rcnn"])

@@ -14,7 +14,7 @@ from latentnlp.data.vocabulary import UNK, Vocabulary
 from latentnlp.learners import rationale as joint
 from latentnlp.learners import thinned_predictor
 from latentnlp.models import rationale as models
-from latentnlp.models.rationale import Config, RationaleNetwork, build, compact
+from latentnlp.models.rationale import Config, RationaleNetwork, build_network, compact
 
 WORDS = [f"w{number}" for number in range(20)]
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ def network(classes: int | None = 3, **settings) -> RationaleNetwork:
     torch.manual_seed(0)
     config = Config(**{"embedding": 6, "buckets": 50, **settings})
     prior = None if classes is None else torch.full((2, classes), 1 / classes).log()
-    return build(config, torch.randn(22, 6), prior, rate=0.3).eval()
+    return build_network(config, torch.randn(22, 6), prior, rate=0.3).eval()
 
 
 def batch_of(
