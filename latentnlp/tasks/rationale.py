@@ -188,7 +188,7 @@ class _Training:
 
         def validate() -> Mapping[str, float]:
             whole = replace(self.model, network=learner.average.module)
-            return {"dev_error": error_of(whole, dev, whole_text=True)}
+            return {"dev_error": whole_text_error(whole, dev)}
 
         fit(
             learner,
@@ -532,12 +532,8 @@ def _runs(units: Sequence[tuple[int, int]], chosen: Sequence[float]) -> tuple[tu
 # ------------------------------------------------------------------------------------------ judging
 
 
-def error_of(
-    model: RationaleModel, documents: Sequence[Document], whole_text: bool = False
-) -> float:
-    """Error of the predictor on rationales, or on whole texts."""
-    if not whole_text:
-        return error(model, list(extract(model, documents)), documents)
+def whole_text_error(model: RationaleModel, documents: Sequence[Document]) -> float:
+    """`error`, of the predictor on whole texts."""
     total = 0.0
     for batch in inference_batches(model, encode_all(model, documents)):
         outputs = predict(model, batch, batch.unit_mask[None].float())[0]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -123,12 +123,7 @@ class RationaleModel:
     network: RationaleNetwork
     rate: float  # asked for
     threshold: float = 0.5  # of decoding "rate"
-    state: dict[str, Any] = field(default_factory=dict)  # notes of the training, for the report
     evidence: Evidence | None = None  # what selects, if it is not the network
-
-    @property
-    def indexer(self) -> Indexer:
-        return indexer(self.config, self.text, self.vocabulary)
 
     def save(self, folder: Path) -> None:
         """Write the model, in one step: a killed save leaves what was there before."""
