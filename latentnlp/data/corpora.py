@@ -345,7 +345,7 @@ class EncodedCorpus:
             record = json.loads((folder / "encoded.json").read_text(encoding="utf-8"))
             self.skipped = Skipped(record["empty"], record["too_long"])
             self.source_ids, self.target_ids, self.source_offsets, self.target_offsets = (
-                _map_npy(folder / f"{name}.npy") for name in _ARRAYS
+                map_npy(folder / f"{name}.npy") for name in _ARRAYS
             )
             complete = (
                 len(self.source_offsets) == len(self.target_offsets) == record["pairs"] + 1
@@ -404,7 +404,7 @@ def encode(
         (folder / "encoded.json").unlink(missing_ok=True)
         with ExitStack() as files:
             source_ids, target_ids, source_offsets, target_offsets = (
-                files.enter_context(_NpyWriter(folder / f"{name}.npy", typecode))
+                files.enter_context(NpyWriter(folder / f"{name}.npy", typecode))
                 for name, typecode in zip(_ARRAYS, "iiqq", strict=True)
             )
             source_offsets.append(0)
@@ -437,7 +437,7 @@ def _case(words: list[str], lowercase: bool) -> Iterable[str]:
     return map(str.lower, words) if lowercase else words
 
 
-class _NpyWriter:
+class NpyWriter:
     """A one-dimensional .npy file of unknown length, written as a stream.
 
     It is a new file, put into place at the end: a process that has mapped the old one keeps it.
@@ -460,7 +460,7 @@ class _NpyWriter:
         if len(self._buffer) >= self.FLUSH:
             self._flush()
 
-    def __enter__(self) -> _NpyWriter:
+    def __enter__(self) -> NpyWriter:
         self._file = open(self._part, "wb")
         self._header()
         return self
@@ -491,7 +491,7 @@ class _NpyWriter:
         )
 
 
-def _map_npy(path: Path) -> np.ndarray:
+def map_npy(path: Path) -> np.ndarray:
     """A mapped array as a plain ndarray (numpy's memmap class slows every index down)."""
     mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     return np.asarray(mapped)

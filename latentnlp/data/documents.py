@@ -83,12 +83,12 @@ class Rationale:
 
 # A letter of a word is all that is neither white space nor punctuation; \w would break the vowel
 # signs of Indic scripts, which are marks, off their words.
-_LETTER = r"[^\s!-/:-@\[-^`{-~¡-©«-´¶-¹»-¿×÷‐-⁞⟨⟩、-】！-／：-＠\U0001f300-\U0001faff]"
+LETTER = r"[^\s!-/:-@\[-^`{-~¡-©«-´¶-¹»-¿×÷‐-⁞⟨⟩、-】！-／：-＠\U0001f300-\U0001faff]"
 _TOKEN = re.compile(
     rf"""https?://\S+ | \.\.+ | --+ | '' | `` | (?:[A-Za-z]\.){{2,}}
     | (?:Mr|Mrs|Ms|Dr|St|Jr|Sr|Prof|vs)\.
     | \d+(?:[.,:/]\d+)+
-    | {_LETTER}+(?:['’-]{_LETTER}+)*
+    | {LETTER}+(?:['’-]{LETTER}+)*
     | \S""",
     re.VERBOSE,
 )
@@ -210,7 +210,7 @@ def documents_from_rows(
             )
         places[document.id] = where
         documents.append(document)
-        labels.append(_raw_label(where, row, label_column or "label", require_label))
+        labels.append(raw_label(where, row, label_column or "label", require_label))
     settled = settle_labels(list(places.values()), labels, task, classes)
     return [replace(d, label=label) for d, label in zip(documents, settled, strict=True)]
 
@@ -417,7 +417,7 @@ def _starts(where: str, starts: Any, length: int) -> tuple[int, ...]:
 # --- labels -------------------------------------------------------------------------------------
 
 
-def _raw_label(where: str, row: Mapping[str, Any], column: str, required: bool) -> Any:
+def raw_label(where: str, row: Mapping[str, Any], column: str, required: bool) -> Any:
     """The label as it stands there; None only where it may be missing."""
     if column not in row and required:
         raise UserError(
@@ -476,7 +476,7 @@ def settle_labels(
         whole = all(isinstance(number, int) for number in found)
         if not whole or len(found) > MAX_NUMBERED_CLASSES:
             return [None if number is None else float(number) for number in numbers]
-    named = [None if label is None else _class_name(label) for label in labels]
+    named = [None if label is None else class_name(label) for label in labels]
     unknown = [] if classes is None else [n for n in given if named[n] not in classes]
     if classes is not None and unknown:
         raise UserError(
@@ -497,7 +497,7 @@ def _number(label: str | float) -> int | float | None:
     return None
 
 
-def _class_name(label: str | float) -> str:
+def class_name(label: str | float) -> str:
     if isinstance(label, float):
         return f"{label:g}"
     return str(label).strip()

@@ -268,7 +268,7 @@ def random_text(seed: int, pairs: int = 200, longest: int = 12) -> ListText:
 def test_encode_against_a_plain_loop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, lowercase: bool
 ) -> None:
-    monkeypatch.setattr(corpora._NpyWriter, "FLUSH", 64)
+    monkeypatch.setattr(corpora.NpyWriter, "FLUSH", 64)
     text, longest = random_text(seed), 9
     source, target = build_vocabularies(text, lowercase, longest, min_count=2, max_size=15)
     corpus = encode(text, source, target, tmp_path / "ids", lowercase, longest)
