@@ -1,0 +1,1 @@
+"""Models of documents as bags of words, ONE FILE EACH; `_contract.py` says what they answer."""

@@ -1,0 +1,121 @@
+"""Climbing a sum over documents by gradient: what the learners of document models share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from latentnlp import distributed
+from latentnlp.config import at_least
+from latentnlp.data.bags import BagBatch
+from latentnlp.document_models._contract import DocumentModel
+
+
+@dataclass(frozen=True)
+class AscentConfig:
+    """Adam, with a learning rate that rises for a moment and then falls to 0 as a cosine."""
+
+    learning_rate: float = 3e-3
+    warm_up: float = 0.02  # share of the steps
+    averaging: float = 0.02  # of the weights, over this share of the steps; 0: none
+    length_weight: float = 1.0  # α: a document counts N^−α; 0: by its words, 1: as any other
+
+    def __post_init__(self) -> None:
+        at_least(self, learning_rate=0, warm_up=0, averaging=0, length_weight=0)
+        if self.averaging >= 1 or self.warm_up >= 1:
+            raise ValueError(f"averaging = {self.averaging}, warm_up = {self.warm_up}: below 1")
+
+
+@dataclass(frozen=True)
+class Climb:
+    """What an objective gives for each document of a batch."""
+
+    objective: Tensor  # [B], to be climbed by its gradient
+    log_likelihood: Tensor  # [B], the bound on log p(x) that is reported
+    loss: Tensor | float = 0.0  # [B] of baselines, to be made small
+
+
+class Objective(nn.Module):
+    """The equation of one learning rule over the parameters of a model: what DDP wraps."""
+
+    model: DocumentModel
+
+    def forward(self, batch: BagBatch) -> Climb:
+        raise NotImplementedError
+
+
+class Ascent:
+    """∇ Σ_d N_d^−α objective(d) / Σ_d N_d^−α, followed by Adam; and the average of its weights.
+
+    log p(d) grows with the words of a document: for α = 0 a few long ones are what is learnt. With
+    α = 1 the perplexity per document is climbed.
+    """
+
+    unit = "word"
+
+    def __init__(
+        self, config: AscentConfig, objective: Objective, steps: int, device: torch.device
+    ) -> None:
+        """steps: of the whole stage, over which the learning rate falls."""
+        self.config, self.device = config, device
+        self.objective = objective.to(device)
+        self.optimizer = torch.optim.Adam(
+            objective.parameters(),
+            lr=config.learning_rate,
+            fused=True,
+        )
+        rising = max(1, round(config.warm_up * steps))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: _rate(step, rising, max(steps, 1))
+        )
+        self.module = distributed.wrap(self.objective, device, unused=True)
+        decay = 1 - 1 / max(1.0, config.averaging * steps)
+        self.average = AveragedModel(
+            objective.model, multi_avg_fn=get_ema_multi_avg_fn(decay)
+        ).eval()
+
+    @property
+    def averaged(self) -> DocumentModel:
+        """The model with the averaged weights."""
+        return self.average.module
+
+    def step(self, batch: BagBatch) -> dict[str, Tensor]:
+        batch = batch.to(self.device)
+        climb: Climb = self.module(batch)
+        weights = batch.lengths.clamp(min=1) ** -self.config.length_weight  # [B]
+        everyone = distributed.sum_over_processes(weights.sum())
+        # DDP averages the processes' gradients; we want their sum.
+        loss = (weights * (climb.loss - climb.objective)).sum()
+        loss = loss / everyone * distributed.world_size()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.objective.model)
+        return {
+            "log_likelihood": climb.log_likelihood.detach().sum(),
+            "weight": batch.lengths.sum(),
+        }
+
+    def end_epoch(self) -> dict[str, float]:
+        return {}
+
+    def parts(self) -> dict[str, Any]:
+        return {
+            "objective": self.objective,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+        }
+
+
+def _rate(step: int, rising: int, steps: int) -> float:
+    """The factor of the learning rate at a step."""
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1, steps - rising))))
