@@ -11,7 +11,8 @@ r"""Simple rules and other packages on the same files, by the same scorer.
                    token F1 on dev, or, to be generous, on test itself. Both read human spans
     pyhighlights   its model FR on a GRU (its defaults), at the rate asked for; of its epochs the
                    one of the smallest dev loss. Words are selected as its argmax has it, not drawn
-    latentnlp      the models of --runs, if they were trained on this corpus
+    latentnlp      the models of --runs, if they were trained on this corpus; its CPU seconds are
+                   those of training, if rationale_seeds.py trained it
 
 No system has seen a human span of train. Only latentnlp is told which aspect a label is about: the
 others have no place for it. What is not installed is left out with a line that says so, and so is
@@ -182,7 +183,7 @@ def tfidf(corpus: Corpus) -> Iterator[Result]:
     from sklearn.linear_model import LogisticRegression  # pyright: ignore[reportMissingImports]
 
     before = time.process_time()
-    vectoriser = TfidfVectorizer(analyzer=lowered)
+    vectoriser = TfidfVectorizer(analyzer=lowered)  # pyright: ignore[reportArgumentType]
     model = LogisticRegression(max_iter=1000)
     model.fit(vectoriser.fit_transform(corpus.train), [one.label for one in corpus.train])
     dev, _ = word_evidence(vectoriser, model, corpus.dev)
@@ -335,7 +336,10 @@ def models(corpus: Corpus, runs: Sequence[Path]) -> Iterator[Result]:
             score[: len(one.scores)] = one.scores
             for start, end in one.spans:
                 mask[start:end] = True
-        yield Result(f"latentnlp, {run.name}", masks, scores, [one.prediction for one in found])
+        answers = [one.prediction for one in found]
+        cost = run / "cpu_seconds.json"  # by rationale_seeds.py
+        seconds = json.loads(cost.read_text()) if cost.exists() else None
+        yield Result(f"latentnlp, {run.name}", masks, scores, answers, seconds)
 
 
 def require(package: str) -> str:

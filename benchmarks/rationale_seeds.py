@@ -46,13 +46,15 @@ def main() -> None:
 def one_seed(options: argparse.Namespace, seed: int) -> dict[str, float]:
     """The scores of one run, by name."""
     run = options.out / f"{options.recipe.stem}{options.name and '-' + options.name}-{seed}"
-    scores, cost = run / f"scores.{options.part}.json", run / "cpu_seconds.json"
-    if not scores.exists():
+    cost = run / "cpu_seconds.json"
+    if not cost.exists():
         settings = [part for one in [*options.set, f"seed={seed}"] for part in ("--set", one)]
         train = [RECIPE / "train.py", options.recipe, "--out", run, *settings]
-        seconds = call(train)
-        call([RECIPE / "evaluate.py", run, "--part", options.part])
-        cost.write_text(json.dumps(seconds))
+        cost.write_text(json.dumps(call(train)))
+    shuffled = ["--shuffle-sentences"] if options.shuffle_sentences else []
+    scores = run / f"scores.{options.part}{'.shuffled' if shuffled else ''}.json"
+    if not scores.exists():
+        call([RECIPE / "evaluate.py", run, "--part", options.part, *shuffled])
     record = json.loads(scores.read_text())
     result: dict[str, float] = {}
     for method, one in record.items():
@@ -65,9 +67,8 @@ def flat(one: dict[str, Any]) -> dict[str, float]:
     task, found = one["task"], {}
     for view in VIEWS:
         score = task[view]
-        found[f"accuracy, {view}" if "accuracy" in score else f"MSE, {view}"] = score.get(
-            "accuracy", score.get("mse")
-        )
+        names = {"accuracy": "accuracy", "macro_f1": "macro F1", "mse": "MSE"}
+        found |= {f"{named}, {view}": score[n] for n, named in names.items() if n in score}
     found["selected (pooled)"] = one["selection"]["rate_micro"]
     found["none selected"] = one["selection"]["none"]
     found["all selected"] = one["selection"]["all"]
@@ -79,6 +80,8 @@ def flat(one: dict[str, Any]) -> dict[str, float]:
         found |= {f"agreement, {name}": one["agreement"][name] for name in AGREEMENT}
     if one["mask_probe"]:
         found["mask probe"] = one["mask_probe"]["accuracy"]
+        for name in ("count", "runs", "place"):
+            found[f"mask probe, {name}"] = one["mask_probe"][name]
         found["majority class"] = one["mask_probe"]["majority"]
     return found
 
@@ -102,6 +105,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--name", default="", help="of the runs, where --set makes them others")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--part", choices=("dev", "test"), default="test")
+    parser.add_argument("--shuffle-sentences", action="store_true", help="as in evaluate.py")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
 

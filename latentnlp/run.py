@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ from latentnlp.errors import UserError
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+Config = TypeVar("Config")
 
 _SHOWN = 8  # differing keys listed in the message about another configuration
 
@@ -73,6 +75,28 @@ def pick_device(name: str) -> torch.device:
         raise UserError(f"process {number} of this machine has no GPU: there are only {count}")
     torch.cuda.set_device(number)
     return torch.device("cuda", number)
+
+
+def check_run_folder(folder: Path) -> None:
+    """Raises UserError: a folder that is neither new nor a run is somebody's something else."""
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file, not a run directory")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").exists():
+        raise UserError(
+            f"{folder}: is not a run directory (it has no config.json); name a new directory"
+        )
+
+
+def saved_config(kind: type[Config], folder: Path) -> Config:
+    """The configuration of a run directory. Raises UserError: there is none, or it is damaged."""
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: not a run directory: it has no config.json") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+    return configuration.from_dict(kind, values, str(path))
 
 
 class RunDirectory:

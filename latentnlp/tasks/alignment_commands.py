@@ -23,7 +23,7 @@ from latentnlp.data.textfiles import STDIN, check_writable, write_atomically
 from latentnlp.decoding import Alignment
 from latentnlp.errors import UserError
 from latentnlp.evaluation.alignment import read_annotated, score
-from latentnlp.run import RunDirectory, pick_device, seed_everything, use_threads
+from latentnlp.run import RunDirectory, pick_device, saved_config, seed_everything, use_threads
 from latentnlp.tasks.alignment import AlignmentConfig, DataConfig, align, train
 from latentnlp.tasks.alignment_model import AlignmentModel
 
@@ -155,14 +155,7 @@ def _decoding(model: AlignmentModel, folder: Path, options: AlignOptions) -> dec
 
 def read_config(folder: Path) -> AlignmentConfig:
     """The configuration that a run directory was trained with."""
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: not a run directory: it has no config.json") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error})") from None
-    return configuration.from_dict(AlignmentConfig, values, str(path))
+    return saved_config(AlignmentConfig, folder)
 
 
 def _check_run_folder(folder: Path) -> None:

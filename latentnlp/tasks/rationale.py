@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -185,10 +185,11 @@ class _Training:
         learner = thinned_predictor.ThinnedPredictor(
             stage.learner, self.model.network, steps, self.device
         )
+        encoded = encode_all(self.model, dev)
 
         def validate() -> Mapping[str, float]:
             whole = replace(self.model, network=learner.average.module)
-            return {"dev_error": whole_text_error(whole, dev)}
+            return {"dev_error": whole_text_error(whole, dev, encoded)}
 
         fit(
             learner,
@@ -215,14 +216,14 @@ class _Training:
         steps = epochs * len(batches)
         learner = joint.Rationale(stage.learner, self.model.network, steps, self.device)
         judged = dev or documents
+        encoded = encode_all(self.model, judged)
 
-        def current() -> RationaleModel:
+        def current() -> tuple[RationaleModel, list[Rationale]]:
             model = replace(self.model, network=learner.average.module)
-            return replace(model, threshold=threshold_of(model, judged))
+            return _decided(model, judged, encoded)
 
         def validate() -> Mapping[str, float]:
-            model = current()
-            found = list(extract(model, dev))
+            model, found = current()
             return {"dev_error": error(model, found, dev), "dev_selected": share_selected(found)}
 
         if epochs > 0:
@@ -238,11 +239,10 @@ class _Training:
                 checkpoint_seconds=self.config.checkpoint_seconds,
                 progress=self.progress,
             )
-        model = current()
+        model, found = current()
+        self._say_how_it_ended(found)
         self.model.network.load_state_dict(model.network.state_dict())
-        model = replace(model, network=self.model.network.eval())
-        self._say_how_it_ended(list(extract(model, judged)))
-        return model
+        return replace(model, network=self.model.network.eval())
 
     def evidence(self, documents: Sequence[Document], dev: Sequence[Document]) -> RationaleModel:
         """Instead of the stage "rationale": scores of words, and θ for the rate asked for."""
@@ -256,11 +256,12 @@ class _Training:
             lambda message: self.run.log(f"evidence: {message}", echo=self.progress),
         )
         judged = dev or documents
+        encoded = encode_all(self.model, judged)
         model = replace(self.model, network=self.model.network.eval(), evidence=learnt)
-        share = torch.tensor(threshold_of(model, judged), dtype=torch.float64)
+        share = torch.tensor(threshold_of(model, read(model, judged, encoded)), dtype=torch.float64)
         model = replace(model, evidence=replace(learnt, offset=float(share.logit(eps=1e-12))))
-        model = replace(model, threshold=threshold_of(model, judged))
-        self._say_how_it_ended(list(extract(model, judged)))
+        model, found = _decided(model, judged, encoded)
+        self._say_how_it_ended(found)
         return model
 
     def _say_how_it_ended(self, found: Sequence[Rationale]) -> None:
@@ -276,7 +277,7 @@ class _Training:
             )
 
 
-def epochs_of(stage: PredictorStage | RationaleStage, batches: Texts) -> int:
+def epochs_of(stage: PredictorStage | RationaleStage, batches: Sized) -> int:
     """The epochs of a stage; a small corpus needs more of them."""
     if stage.epochs is not None:
         return stage.epochs
@@ -337,7 +338,8 @@ def fingerprint(parts: Iterable[Iterable[Document]]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         for document in part:
-            digest.update(repr((document.tokens, document.label, document.aspect)).encode())
+            told = (document.tokens, document.label, document.aspect, document.sentence_starts)
+            digest.update(repr(told).encode())
         digest.update(b"\x00")
     return digest.hexdigest()
 
@@ -367,9 +369,38 @@ def _extract(model: RationaleModel, documents: Sequence[Document]) -> Iterator[R
     limit = model.text.max_length
     documents = [shorten(one, limit) if limit else one for one in documents]
     encoded = encode_all(model, documents)
-    found: list[Rationale | None] = [None] * len(documents)
+    return _rationales(model, documents, encoded, read(model, documents, encoded))
+
+
+Read = tuple[TextBatch, Tensor]  # some texts, and the probabilities of their units
+
+
+def read(
+    model: RationaleModel, documents: Sequence[Document], encoded: EncodedTexts
+) -> Iterator[Read]:
+    """All documents as the selector reads them."""
     for batch in inference_batches(model, encoded):
-        probabilities = unit_probabilities(model, batch, documents)
+        yield batch, unit_probabilities(model, batch, documents)
+
+
+def _decided(
+    model: RationaleModel, documents: Sequence[Document], encoded: EncodedTexts
+) -> tuple[RationaleModel, list[Rationale]]:
+    """The model with the threshold for these documents, and its rationales of them."""
+    batches = list(read(model, documents, encoded))
+    model = replace(model, threshold=threshold_of(model, batches))
+    return model, list(_rationales(model, documents, encoded, batches))
+
+
+def _rationales(
+    model: RationaleModel,
+    documents: Sequence[Document],
+    encoded: EncodedTexts,
+    batches: Iterable[Read],
+) -> Iterator[Rationale]:
+    """Of the documents, in order."""
+    found: list[Rationale | None] = [None] * len(documents)
+    for batch, probabilities in batches:
         z = select(model, batch, probabilities)
         outputs = predict(model, batch, z[None])[0]
         for row, place in enumerate(batch.index.tolist()):
@@ -466,11 +497,10 @@ def predict(model: RationaleModel, batch: TextBatch, z: Tensor) -> Tensor:
     return model.network.predictor(batch, z)
 
 
-def threshold_of(model: RationaleModel, documents: Sequence[Document]) -> float:
-    """The threshold above which the share asked for of these documents' words lies."""
+def threshold_of(model: RationaleModel, batches: Iterable[Read]) -> float:
+    """The threshold above which the share asked for of these texts' words lies."""
     values, sizes = [], []
-    for batch in inference_batches(model, encode_all(model, documents)):
-        probabilities = unit_probabilities(model, batch, documents)
+    for batch, probabilities in batches:
         # The best unit of a text is selected anyway: it comes before all others.
         probabilities = probabilities + 2 * _best_units(probabilities)
         values.append(probabilities[batch.unit_mask].cpu())
@@ -532,10 +562,12 @@ def _runs(units: Sequence[tuple[int, int]], chosen: Sequence[float]) -> tuple[tu
 # ------------------------------------------------------------------------------------------ judging
 
 
-def whole_text_error(model: RationaleModel, documents: Sequence[Document]) -> float:
+def whole_text_error(
+    model: RationaleModel, documents: Sequence[Document], encoded: EncodedTexts
+) -> float:
     """`error`, of the predictor on whole texts."""
     total = 0.0
-    for batch in inference_batches(model, encode_all(model, documents)):
+    for batch in inference_batches(model, encoded):
         outputs = predict(model, batch, batch.unit_mask[None].float())[0]
         targets = [model.labels.encode(documents[place]) for place in batch.index.tolist()]
         target = torch.tensor(targets, device=outputs.device)

@@ -26,7 +26,14 @@ from latentnlp.data.textfiles import STDIN, check_writable
 from latentnlp.errors import UserError
 from latentnlp.evaluation.rationale import classification, regression, selection
 from latentnlp.report.rationale import highlight_terminal, wants_colour
-from latentnlp.run import RunDirectory, pick_device, seed_everything, use_threads
+from latentnlp.run import (
+    RunDirectory,
+    check_run_folder,
+    pick_device,
+    saved_config,
+    seed_everything,
+    use_threads,
+)
 from latentnlp.tasks.rationale import RationaleConfig, extract, shorten, train
 from latentnlp.tasks.rationale_evaluation import agreement, evaluate, whole
 from latentnlp.tasks.rationale_model import Labels, RationaleModel
@@ -93,7 +100,7 @@ def train_command(options: TrainOptions) -> RationaleModel:
         data = replace(config.data, **({"corpus": "", "dev": options.dev} | named))
         config = replace(config, data=data)
     if distributed.is_main():  # it is also the one that will make it
-        _check_run_folder(options.out)
+        check_run_folder(options.out)
     device = pick_device(options.device)
     distributed.setup(device)
     documents, dev, extra = read_training(config, options.reading)
@@ -158,16 +165,6 @@ def part_path(config: RationaleConfig, part: str) -> Path:
     if not path.exists():
         raise UserError(f"{path}: no such file: make the corpus with its data_prep script first")
     return path
-
-
-def _check_run_folder(folder: Path) -> None:
-    """A folder that is neither new nor a run is somebody's something else."""
-    if folder.is_file():
-        raise UserError(f"{folder}: is a file, not a run directory")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "config.json").exists():
-        raise UserError(
-            f"{folder}: is not a run directory (it has no config.json); name a new directory"
-        )
 
 
 # ------------------------------------------------------------------------------------- extracting
@@ -246,14 +243,7 @@ def load_model(folder: Path, device: str = "auto") -> RationaleModel:
 
 def read_config(folder: Path) -> RationaleConfig:
     """The configuration that a run directory was trained with."""
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}: not a run directory: it has no config.json") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error})") from None
-    return configuration.from_dict(RationaleConfig, values, str(path))
+    return saved_config(RationaleConfig, folder)
 
 
 # ---------------------------------------------------------------------------------------- judging

@@ -10,7 +10,7 @@ agreement      with people, where the documents have human rationales
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -109,11 +109,16 @@ class Probe:
     """Accuracy of a classifier that sees where was selected, against always the same answer."""
 
     accuracy: float
+    count: float  # … that sees only how much was selected
+    runs: float  # … only in how many pieces
+    place: float  # … only in which tenths of the text, and not how much
     majority: float
 
     def format(self) -> str:
         return (
-            f"accuracy {100 * self.accuracy:.2f}  majority {100 * self.majority:.2f}  "
+            f"accuracy {100 * self.accuracy:.2f}  count {100 * self.count:.2f}  "
+            f"runs {100 * self.runs:.2f}  place {100 * self.place:.2f}  "
+            f"majority {100 * self.majority:.2f}  "
             f"mask-probe|bins:{_PROBE_BINS}|logistic"
         )
 
@@ -255,13 +260,32 @@ def probe(
     documents: Sequence[Document],
     found: Sequence[Rationale],
 ) -> Probe:
-    """Logistic regression from the mask alone, trained on other documents of the same model."""
-    x = torch.tensor([mask_features(one) for one in extract(model, training)]).float()
+    """Logistic regressions from the mask alone, trained on other documents of the same model."""
+    learnt = list(extract(model, training))
     y = torch.tensor([int(model.labels.encode(document)) for document in training])
-    test_x = torch.tensor([mask_features(one) for one in found]).float()
     test_y = torch.tensor([int(model.labels.encode(document)) for document in documents])
+    classes = len(model.labels.classes)
+
+    def accuracy(features: Callable[[Rationale], list[float]]) -> float:
+        x, test_x = (
+            torch.tensor([features(one) for one in some]).float() for some in (learnt, found)
+        )
+        return float((_logistic(x, y, classes)(test_x).argmax(-1) == test_y).float().mean())
+
+    majority = float(torch.bincount(test_y, minlength=classes).max()) / len(test_y)
+    return Probe(
+        accuracy(lambda one: [*place_features(one), count(one), runs(one)]),
+        accuracy(lambda one: [count(one)]),
+        accuracy(lambda one: [runs(one)]),
+        accuracy(lambda one: place_features(one, of_selected=True)),
+        majority,
+    )
+
+
+def _logistic(x: Tensor, y: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
+    """What tells the logits of y [N, C] from rows of features, learnt from x [M, F]."""
     mean, deviation = x.mean(0), x.std(0).clamp(min=1e-6)
-    weights = torch.zeros(x.shape[1] + 1, len(model.labels.classes), requires_grad=True)
+    weights = torch.zeros(x.shape[1] + 1, classes, requires_grad=True)
 
     def logits(features: Tensor) -> Tensor:
         return (features - mean) / deviation @ weights[1:] + weights[0]
@@ -276,20 +300,27 @@ def probe(
         return loss
 
     optimizer.step(closure)  # pyright: ignore[reportArgumentType]
-    with torch.no_grad():
-        accuracy = float((logits(test_x).argmax(-1) == test_y).float().mean())
-    counts = torch.bincount(test_y, minlength=len(model.labels.classes))
-    return Probe(accuracy, float(counts.max()) / len(test_y))
+    return logits
 
 
-def mask_features(one: Rationale) -> list[float]:
-    """Where was selected, and nothing of the words: shares by tenth of the text, ends, runs.
+def count(one: Rationale) -> float:
+    """The share of the words that was selected; length itself may tell the label without any."""
+    return sum(end - start for start, end in one.spans) / len(one.tokens)
 
-    Length is left out of it: it may tell the label without any selection.
+
+def runs(one: Rationale) -> float:
+    """Pieces of the rationale per word of the text."""
+    return len(one.spans) / len(one.tokens)
+
+
+def place_features(one: Rationale, of_selected: bool = False) -> list[float]:
+    """Where was selected, and nothing of the words: the share of every tenth of the text, the ends.
+
+    ``of_selected``: how what was selected is spread over the tenths, so that they sum to 1.
     """
-    length = len(one.tokens)
-    mask = scores.token_mask(one.spans, length).astype(float)
-    tenths = [
-        float(part.mean()) if len(part) else 0.0 for part in np.array_split(mask, _PROBE_BINS)
-    ]
-    return [*tenths, mask[0], mask[-1], float(mask.mean()), len(one.spans) / length]
+    mask = scores.token_mask(one.spans, len(one.tokens)).astype(float)
+    tenths = np.array_split(mask, _PROBE_BINS)
+    if of_selected:
+        return [float(part.sum() / max(mask.sum(), 1)) for part in tenths]
+    shares = [float(part.mean()) if len(part) else 0.0 for part in tenths]
+    return [*shares, mask[0], mask[-1]]

@@ -142,10 +142,17 @@ class RationaleModel:
                 "unknown": self.vocabulary.counts[UNK],
                 "rate": self.rate,
                 "threshold": self.threshold,
-                "weights": self.network.state_dict(),
+                "weights": self._weights(),
                 "evidence": self.evidence and self.evidence.state(),
             },
         )
+
+    def _weights(self) -> dict[str, Tensor]:
+        """The network's, without a selector that nobody asks."""
+        weights = self.network.state_dict()
+        if self.evidence is None:
+            return weights
+        return {name: one for name, one in weights.items() if not name.startswith("selector.")}
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> RationaleModel:
@@ -162,10 +169,12 @@ class RationaleModel:
             words = zip(state["words"], state["counts"].tolist(), strict=True)
             vocabulary = Vocabulary(words, state["unknown"])
             weights = state["weights"]
-            table = torch.zeros_like(weights["selector.embedding.table.weight"])
+            table = torch.zeros_like(weights["predictor.embedding.table.weight"])
             network = rationale.build_network(config, table, labels.log_prior(), state["rate"])
-            network.load_state_dict(weights)
             evidence = state.get("evidence") and Evidence.from_state(state["evidence"], where)
+            if evidence is not None:  # its selector was not saved
+                weights = network.selector.state_dict(prefix="selector.") | weights
+            network.load_state_dict(weights)
             return cls(
                 configuration.from_dict(TextConfig, state["text"], where),
                 config,

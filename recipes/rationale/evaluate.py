@@ -3,7 +3,8 @@
 Prints, for one threshold over all texts ("rate") and for a fixed share of each text ("top"): the
 task score of the rationale only, of the rest, of the full text and of as much at random;
 faithfulness; agreement with people, where they marked the documents; and whether the label can be
-told from where was selected alone. Writes RUN/scores.PART.json and RUN/report.html.
+told from where was selected alone. Writes RUN/scores.PART.json and RUN/report.html, or with
+--shuffle-sentences RUN/scores.PART.shuffled.json and RUN/report.shuffled.html.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from latentnlp.checkpoint import write_text
 from latentnlp.cli import run as run_command
-from latentnlp.data.documents import spread
+from latentnlp.data.documents import shuffle_sentences, spread
 from latentnlp.errors import UserError
 from latentnlp.run import use_threads
 from latentnlp.tasks.rationale_commands import (
@@ -41,7 +42,10 @@ def main() -> None:
         for part in (options.part, "train")
     )
     others = {str(run): saved_scores(run, options.part) for run in options.compare}
-    corpus = f"{Path(config.data.corpus).name}, {options.part}"
+    corpus, suffix = f"{Path(config.data.corpus).name}, {options.part}", ""
+    if options.shuffle_sentences:
+        documents = [shuffle_sentences(one, seed) for seed, one in enumerate(documents)]
+        corpus, suffix = f"{corpus}, sentences shuffled", ".shuffled"
     evaluations = {}
     # First the model's own way, which the report shows.
     for method in sorted(("rate", "top"), key=lambda method: method != model.decoding.method):
@@ -50,11 +54,11 @@ def main() -> None:
         print(f"{corpus}, {len(documents)} documents, decoding by {method}:")
         print("\n".join(evaluations[method].lines()) + "\n")
     record = {method: one.to_dict() for method, one in evaluations.items()}
-    write_text(options.run / f"scores.{options.part}.json", json.dumps(record, indent=2))
+    write_text(options.run / f"scores.{options.part}{suffix}.json", json.dumps(record, indent=2))
     if options.eraser is not None:
         next(iter(evaluations.values())).write_eraser(options.eraser, options.part, documents)
         print(f"ERASER's files: {options.eraser}")
-    report = options.run / "report.html"
+    report = options.run / f"report{suffix}.html"
     write_report(options.run, report, f"Rationales: {corpus}", documents, evaluations, others)
     print(f"highlighted texts: {report}")
 
@@ -73,6 +77,11 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path, help="run directory of train.py")
     parser.add_argument("--part", choices=("dev", "test"), default="test")
+    parser.add_argument(
+        "--shuffle-sentences",
+        action="store_true",
+        help="the texts' sentences in another order: what is lost was told by position",
+    )
     parser.add_argument("--eraser", type=Path, metavar="FOLDER", help="write ERASER's files there")
     parser.add_argument(
         "--compare",

@@ -10,6 +10,7 @@ import pytest
 import torch
 from toy_documents import SMALL, planted
 
+from latentnlp import checkpoint
 from latentnlp import config as configuration
 from latentnlp.data.documents import Document, Rationale
 from latentnlp.errors import UserError
@@ -75,6 +76,8 @@ def test_larger_units_have_one_score_each(model: RationaleModel) -> None:
 
 def test_saved_and_loaded_model_selects_the_same(model: RationaleModel, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
+    weights = checkpoint.load(tmp_path / "model")["weights"]
+    assert {name.split(".")[0] for name in weights} == {"predictor"}
     again = RationaleModel.load(tmp_path / "model", CPU)
     new = planted(20, seed=3)
     assert list(extract(again, new)) == list(extract(model, new))

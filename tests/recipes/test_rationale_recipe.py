@@ -170,6 +170,29 @@ def test_amounts_and_no_human_rationales(script: Script, tmp_path: Path) -> None
     assert done.code == 2 and done.err.count("\n") == 1
 
 
+def test_a_control_for_position(script: Script, tmp_path: Path) -> None:
+    """A selector that reads single words chooses them wherever their sentence stands."""
+    data, toml, run = tmp_path / "toy", tmp_path / "toy.toml", tmp_path / "run"
+    data.mkdir()
+    for seed, part in enumerate(("train", "dev", "test"), start=1):
+        documents = toy_documents(40, seed)
+        write(data / f"{part}.jsonl", [replace(one, sentence_starts=(0, 2)) for one in documents])
+    toml.write_text(f"[data]\ncorpus = '{data}'\n")
+    assert script("train", toml, "--out", run, *options(SMALL)).code == 0
+    assert script("evaluate", run).code == 0
+    report = (run / "report.html").read_bytes()
+    done = script("evaluate", run, "--shuffle-sentences")
+    assert done.code == 0 and "toy, test, sentences shuffled, 40 documents" in done.out
+    assert (run / "report.html").read_bytes() == report and (run / "report.shuffled.html").exists()
+    plain, shuffled = (
+        json.loads((run / f"scores.{name}.json").read_text())["rate"]
+        for name in ("test", "test.shuffled")
+    )
+    assert shuffled["selection"]["rate_micro"] == plain["selection"]["rate_micro"]
+    assert shuffled["agreement"]["f1"] == pytest.approx(plain["agreement"]["f1"])
+    assert shuffled["mask_probe"] != plain["mask_probe"]  # the words stand elsewhere
+
+
 def test_what_is_missing_is_said(script: Script, tmp_path: Path) -> None:
     def message(*arguments: str | Path) -> str:
         code, out, err = script(*arguments)
