@@ -7,6 +7,9 @@
     extractor = RationaleExtractor(rate=0.2).fit(texts, labels)
     extractor.extract(["A fine film, if too long."])[0].spans     # ((1, 2),)
 
+    network = DocumentBeliefNetwork(layers=(200, 50)).fit(texts)
+    network.transform(texts);  network.topic_words(layer=1);  network.sample(3)
+
 Parameters are set in the constructor; what is learnt ends in ``_``.
 """
 
@@ -18,13 +21,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from latentnlp import config as configuration
+from latentnlp.data.bag_corpora import TextConfig, bags_from_rows
+from latentnlp.data.bags import Bags
 from latentnlp.data.corpora import ListText, check_equal_counts
 from latentnlp.data.documents import Document, Rationale, document_record, documents_from_rows
+from latentnlp.data.ldac import MAX_COUNT
 from latentnlp.data.links import Gold, Link, Links
 from latentnlp.data.textfiles import split_words
+from latentnlp.data.vocabulary import SPECIALS, Vocabulary
 from latentnlp.decoding import Alignment
 from latentnlp.errors import UserError
 from latentnlp.evaluation.alignment import AlignmentScore, score
@@ -34,17 +42,23 @@ from latentnlp.evaluation.rationale import (
     classification,
     regression,
 )
+from latentnlp.evaluation.topics import PerplexityScore, perplexity
 from latentnlp.run import RunDirectory, pick_device
-from latentnlp.tasks import rationale
+from latentnlp.tasks import rationale, topics, topics_commands
 from latentnlp.tasks.alignment import AlignmentConfig, align, train
 from latentnlp.tasks.alignment_model import AlignmentModel
 from latentnlp.tasks.rationale import RationaleConfig
 from latentnlp.tasks.rationale_commands import load_model, with_dev
 from latentnlp.tasks.rationale_model import Labels, RationaleModel
+from latentnlp.tasks.topics import TopicsConfig
+from latentnlp.tasks.topics_evaluation import bounds
+from latentnlp.tasks.topics_model import TopicsModel
 
 Sentences = Sequence[str] | Sequence[Sequence[str]]
 Texts = Sequence[str] | Sequence[Sequence[str]] | Sequence[Document]
 Targets = Sequence[str] | Sequence[int] | Sequence[float]
+Counted = Sequence[str] | Sequence[Sequence[str]] | np.ndarray | Any
+"""Texts, lists of tokens, or counts [D, V]: an array, or anything sparse that has ``tocsr``."""
 
 
 class Aligner:
@@ -316,3 +330,262 @@ def _row(text: str | Sequence[str] | Document) -> dict[str, Any]:
     if isinstance(text, Document):
         return {**document_record(text), "label": None}
     return {"text": text} if isinstance(text, str) else {"tokens": list(text)}
+
+
+class DocumentBeliefNetwork:
+    """Codes of documents in layers of bits above their words, and what the bits are about.
+
+    A text is a string, which is split as `TextConfig` says, or a sequence of tokens. Instead of
+    texts each method takes counts, an array [D, V] or a sparse matrix; then ``vocabulary`` names
+    the columns.
+
+    Args:
+        layers: units of each layer, the one next to the words first.
+        rule: "wake_sleep", "reweighted_wake_sleep" or "variational".
+        vocabulary: the words; None: chosen from the texts as ``config.text`` says.
+        min_documents, max_share, max_size, stop_words: of the vocabulary, instead of what
+            ``config.text`` says; see `TextConfig`.
+        seed: of the training.
+        device: "auto", "cpu" or "cuda".
+        config: all other settings of the training; None for the defaults. Those of the arguments
+            above that are not None replace what it says.
+        progress: show progress on stderr.
+
+    Attributes:
+        model_: the trained `TopicsModel`.
+        vocabulary_: the words, [V].
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: Sequence[int] | None = None,
+        rule: str | None = None,
+        vocabulary: Sequence[str] | None = None,
+        min_documents: int | None = None,
+        max_share: float | None = None,
+        max_size: int | None = None,
+        stop_words: str | None = None,
+        seed: int | None = None,
+        device: str = "auto",
+        config: TopicsConfig | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.layers, self.rule, self.vocabulary = layers, rule, vocabulary
+        self.min_documents, self.max_share = min_documents, max_share
+        self.max_size, self.stop_words = max_size, stop_words
+        self.seed, self.device, self.config, self.progress = seed, device, config, progress
+        self.model_: TopicsModel | None = None
+        self.vocabulary_: tuple[str, ...] = ()
+
+    def fit(
+        self,
+        texts: Counted,
+        labels: object = None,
+        *,
+        dev: Counted | None = None,
+        run: str | Path | None = None,
+    ) -> DocumentBeliefNetwork:
+        """Learn from documents. ``labels`` are not looked at: pipelines of scikit-learn pass them.
+
+        ``dev``: documents that choose among epochs; None: a tenth of the texts. ``run`` is a run
+        directory to keep (and to go on from, if it was interrupted). Raises UserError: texts or
+        counts that cannot be used (with their place), settings that cannot be.
+        """
+        config, device = self._settings(), pick_device(self.device)
+        bags, vocabulary = self._first(texts, config)
+        held = None if dev is None else _bags(dev, config.text, vocabulary, "dev")
+        if held is not None and not held.lengths().any():
+            raise UserError("dev: no document has a word of the vocabulary")
+        with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
+            directory = RunDirectory.create(
+                Path(run or folder), config, seed=config.seed, temporary=run is None
+            )
+            if held is None:
+                rest, tenth = topics_commands.hold_out(bags, config.seed)
+                said = topics_commands.no_dev(len(rest), len(tenth), config.seed)
+                directory.log(said, echo=self.progress)
+                held = bags.select(tenth) if len(tenth) else None
+                bags = bags.select(rest)
+            with torch.random.fork_rng():  # your own random numbers go on as if nothing happened
+                torch.manual_seed(config.seed)
+                self.model_ = topics.train(
+                    config, bags, vocabulary, directory, device, held, self.progress
+                )
+        self.vocabulary_ = self.model_.words
+        return self
+
+    def transform(self, texts: Counted) -> np.ndarray:
+        """The code of each text, [D, K] float32: q(z_1k = 1 | x) less its mean in training."""
+        model = self._fitted()
+        return model.transform(self._bags(texts)).float().numpy()
+
+    def fit_transform(self, texts: Counted, labels: object = None) -> np.ndarray:
+        """`fit`, then `transform` of the same texts."""
+        return self.fit(texts, labels).transform(texts)
+
+    def inverse_transform(self, codes: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
+        """p(word | code) of codes as `transform` gives them, [D, K] → [D, V]."""
+        model = self._fitted()
+        table = torch.as_tensor(np.asarray(codes, dtype=np.float32))
+        if table.ndim != 2 or table.shape[1] != len(model.centre) or not table.isfinite().all():
+            raise UserError(
+                f"codes are finite numbers [documents, {len(model.centre)}], found an array "
+                f"{list(table.shape)}"
+            )
+        return model.inverse_transform(table).numpy()
+
+    def score(self, texts: Counted, *, samples: int = 100, seed: int = 1) -> PerplexityScore:
+        """Perplexity of the importance-weighted bound (smaller is better); see `PerplexityScore`.
+
+        The mean of log p(x) per word that it comes from is −log(score.per_corpus).
+        """
+        bags = self._bags(texts)
+        _, bound = bounds(self._fitted().network, bags, samples, seed)
+        return perplexity(bound, bags.lengths(), "iw", samples)
+
+    def sample(self, n: int = 1, seed: int = 1) -> list[list[str]]:
+        """Documents drawn from the model, as lists of tokens without an order of their own."""
+        found = topics_commands.dream(self._fitted(), n, seed)
+        return [[word for word, times in one.words for _ in range(times)] for one in found]
+
+    def topic_words(self, layer: int = 1, count: int = 10) -> list[list[str]]:
+        """The words that speak most for each unit; of layer 1, unit k is column k of the codes."""
+        model = self._fitted()
+        found = topics_commands.layer_of(model, layer)
+        return [
+            [word for word, _ in topics_commands.topic_words(model, found, unit, count)]
+            for unit in range(len(found.relevance))
+        ]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained model; an existing one is replaced in one step."""
+        self._fitted().save(Path(folder))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, device: str = "auto", progress: bool = False
+    ) -> DocumentBeliefNetwork:
+        """A model saved by `save` or by ``latentnlp topics train --out DIR``.
+
+        Raises UserError: not a belief network, damaged, or from a newer version.
+        """
+        model = topics_commands.load_model(Path(folder), device)
+        if model.config.kind != "belief_network":
+            raise UserError(f"{folder}: holds a model of kind {model.config.kind!r}")
+        config = TopicsConfig(text=model.text, model=model.config)
+        network = cls(
+            layers=model.config.belief_network.layers,
+            vocabulary=model.words,
+            device=device,
+            config=config,
+            progress=progress,
+        )
+        network.model_, network.vocabulary_ = model, model.words
+        return network
+
+    def _settings(self) -> TopicsConfig:
+        """The configuration with the arguments of the constructor in it."""
+        values = configuration.to_dict(self.config or TopicsConfig())
+        layers = None if self.layers is None else list(self.layers)
+        given: tuple[tuple[dict[str, Any], str, Any], ...] = (
+            (values, "seed", self.seed),
+            (values["learning"], "rule", self.rule),
+            (values["model"], "kind", "belief_network"),
+            (values["model"]["belief_network"], "layers", layers),
+            *(
+                (values["text"], name, getattr(self, name))
+                for name in ("min_documents", "max_share", "max_size", "stop_words")
+            ),
+        )
+        for table, key, value in given:
+            if value is not None:
+                table[key] = value
+        return configuration.from_dict(TopicsConfig, values, "DocumentBeliefNetwork")
+
+    def _first(self, texts: Counted, config: TopicsConfig) -> tuple[Bags, Vocabulary]:
+        """What is learnt from, and the words."""
+        words = None if self.vocabulary is None else _distinct(self.vocabulary)
+        if not _is_table(texts):
+            rows = _bag_rows(texts, "texts")
+            found = bags_from_rows(rows, config.text, words, name="texts")
+            return found.bags, found.vocabulary
+        if words is None:
+            raise UserError("counts have no words: name them, DocumentBeliefNetwork(vocabulary=…)")
+        bags = _counts(texts, len(words), "texts")
+        counts = bags.frequencies().astype(np.int64).tolist()
+        return bags, Vocabulary(zip(words, counts, strict=True))
+
+    def _bags(self, texts: Counted) -> Bags:
+        model = self._fitted()
+        return _bags(texts, model.text, model.vocabulary, "texts")
+
+    def _fitted(self) -> TopicsModel:
+        if self.model_ is None:
+            raise UserError("this DocumentBeliefNetwork is not trained yet: call fit() or load()")
+        return self.model_
+
+
+def _bags(texts: Counted, text: TextConfig, vocabulary: Vocabulary, name: str) -> Bags:
+    """Documents in the words of a model."""
+    size = len(vocabulary) - len(SPECIALS)
+    if _is_table(texts):
+        return _counts(texts, size, name)
+    rows = _bag_rows(texts, name)
+    if not rows:
+        return _counts(np.zeros((0, size)), size, name)
+    return bags_from_rows(rows, text, vocabulary, name=name).bags
+
+
+def _bag_rows(texts: Any, name: str) -> list[tuple[str, dict[str, Any]]]:
+    if isinstance(texts, str):
+        raise UserError("a list of texts is needed, not one string: put it in brackets")
+    rows = []
+    for number, text in enumerate(texts):
+        given = isinstance(text, str | bytes) or not hasattr(text, "__iter__")
+        row = {"text": text} if given else {"tokens": list(text)}
+        rows.append((f"{name}[{number}]", row))
+    return rows
+
+
+def _is_table(texts: Any) -> bool:
+    dense = isinstance(texts, np.ndarray) and texts.ndim == 2 and texts.dtype.kind not in "OSU"
+    return dense or hasattr(texts, "tocsr")
+
+
+def _counts(table: Any, size: int, name: str) -> Bags:
+    """The rows of a matrix of counts. Raises UserError: other columns, or what is no count."""
+    if table.shape[1] != size:
+        raise UserError(f"{name}: {table.shape[1]} columns, but the vocabulary has {size} words")
+    if hasattr(table, "tocsr"):
+        sparse = table.tocsr(copy=True)
+        sparse.sum_duplicates()
+        rows = np.repeat(np.arange(table.shape[0]), np.diff(sparse.indptr))
+        words, counts = sparse.indices, sparse.data
+    else:
+        rows, words = np.nonzero(table)
+        counts = table[rows, words]
+    good = (counts >= 0) & (counts <= MAX_COUNT) & (counts == np.floor(counts))
+    if not good.all():
+        place = int(np.argmin(good))
+        raise UserError(
+            f"{name}[{rows[place]}], column {words[place]}: {counts[place]} is not a count: a "
+            f"whole number from 0 to {MAX_COUNT}; weights such as tf-idf are not counts"
+        )
+    there = counts > 0
+    ends = np.bincount(rows[there], minlength=table.shape[0]).cumsum()
+    return Bags(
+        np.concatenate([[0], ends]).astype(np.int64),
+        words[there].astype(np.int32),
+        counts[there].astype(np.int32),
+        size,
+    )
+
+
+def _distinct(vocabulary: Sequence[str]) -> list[str]:
+    """Raises UserError: not a list of words, each once."""
+    words = [vocabulary] if isinstance(vocabulary, str) else list(vocabulary)
+    good = all(isinstance(word, str) and word and word not in SPECIALS for word in words)
+    if isinstance(vocabulary, str) or not words or not good or len(set(words)) < len(words):
+        raise UserError("vocabulary: a list of words is needed, each of them once")
+    return [str(word) for word in words]  # of numpy's strings

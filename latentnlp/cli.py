@@ -17,6 +17,7 @@ from latentnlp.symmetrization import NAMES
 
 if TYPE_CHECKING:
     from latentnlp.tasks.rationale_commands import ReadOptions
+    from latentnlp.tasks.topics_commands import ReadOptions as BagReadOptions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_align(commands)
     _add_rationale(commands)
+    _add_topics(commands)
     _add_evaluate(commands)
     return parser
 
@@ -226,20 +228,24 @@ def _add_rationale(commands) -> None:
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--input-format",
-        choices=("auto", "jsonl", "tsv", "csv", "txt"),
-        default="auto",
-        help="of the documents (auto: by the file's name)",
-    )
-    parser.add_argument("--text-column", metavar="NAME", help="default: tokens, else text")
-    parser.add_argument("--label-column", metavar="NAME", help="default: label")
+    _add_text_columns(parser)
     parser.add_argument(
         "--rationale-column",
         default="rationale",
         metavar="NAME",
         help="human rationales, to be compared with: they are not learnt from (default: rationale)",
     )
+
+
+def _add_text_columns(parser: argparse.ArgumentParser, *formats: str) -> None:
+    parser.add_argument(
+        "--input-format",
+        choices=("auto", "jsonl", "tsv", "csv", "txt", *formats),
+        default="auto",
+        help="of the documents (auto: by the file's name)",
+    )
+    parser.add_argument("--text-column", metavar="NAME", help="default: tokens, else text")
+    parser.add_argument("--label-column", metavar="NAME", help="default: label")
 
 
 def _reading(options: argparse.Namespace) -> ReadOptions:
@@ -298,6 +304,204 @@ def _rationale_extract(options: argparse.Namespace) -> None:
     )
 
 
+_BAGS = (
+    ".jsonl with 'tokens' or 'text', .tsv or .csv with a heading, .txt with one a line, .ldac with "
+    "vocab.txt beside it (each may be .gz)"
+)
+
+
+def _add_topics(commands) -> None:
+    topics = commands.add_parser("topics", help="codes of documents, and what they are about")
+    actions = topics.add_subparsers(metavar="ACTION", required=True)
+
+    training = actions.add_parser(
+        "train",
+        help="learn binary codes of documents in layers, or a topic model beside them",
+        description="Learn a document belief network: layers of bits above the words of a "
+        "document, trained with wake-sleep; or another model of documents. The same command again "
+        "goes on where an interrupted run stopped.",
+    )
+    training.set_defaults(run=_topics_train)
+    training.add_argument(
+        "data", metavar="DATA", help=f"documents: {_BAGS}; or a folder of data_prep/"
+    )
+    training.add_argument(
+        "--dev",
+        default="",
+        metavar="FILE",
+        help="documents to select on (default: the folder's, or a tenth of DATA)",
+    )
+    training.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
+    training.add_argument(
+        "--kind",
+        choices=("belief_network", "nvdm", "lda", "unigram"),
+        help="of model (default: belief_network)",
+    )
+    training.add_argument(
+        "--rule",
+        choices=("wake_sleep", "reweighted_wake_sleep", "variational", "coordinate_ascent"),
+        help="how it is learnt (default: wake_sleep, or the only one that the kind allows)",
+    )
+    training.add_argument(
+        "--layers",
+        metavar="K,K,…",
+        help="units of each layer of a belief network, the one next to the words first",
+    )
+    _add_bags(training)
+    _add_training(training, "learning.steps=2000")
+    _add_machine(training)
+    training.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+    inferring = actions.add_parser(
+        "infer",
+        help="the code of each document",
+        description="The code of each document, in order: probabilities of the bits next to the "
+        "words, less their means in training. JSON lines {id, label, code, on}, on: the bits that "
+        "are rather on than off; or an .npz with arrays codes [D, K], ids [D], labels [D].",
+    )
+    inferring.set_defaults(run=_topics_infer)
+    _add_model(inferring)
+    inferring.add_argument("-o", "--output", default="-", metavar="FILE", help="codes (stdout)")
+    inferring.add_argument(
+        "--format", choices=("jsonl", "npz"), help="default: by the name of FILE, else jsonl"
+    )
+    _add_bags(inferring)
+    _add_machine(inferring)
+
+    showing = actions.add_parser(
+        "show",
+        help="the words of each unit, or documents that the model dreams",
+        description="The topics of a model: unit, share of the documents that have it, words.",
+    )
+    showing.set_defaults(run=_topics_show)
+    showing.add_argument("model", metavar="MODEL", type=Path, help="run directory of a training")
+    showing.add_argument("--layer", type=int, help="1: next to the words (default: all)")
+    showing.add_argument(
+        "--count", type=int, default=20, metavar="N", help="topics of a layer, 0: all (default: 20)"
+    )
+    showing.add_argument(
+        "--words", type=int, default=10, metavar="N", help="of a topic (default: 10)"
+    )
+    showing.add_argument("--tsv", action="store_true", help="tab-separated, for other programs")
+    showing.add_argument(
+        "--dreams",
+        type=int,
+        default=0,
+        metavar="N",
+        help="instead, N documents drawn from the model",
+    )
+    showing.add_argument("--seed", type=int, default=1, help="of the dreams (default: 1)")
+
+    exporting = actions.add_parser(
+        "export",
+        help="for pyLDAvis",
+        description="Writes the arguments of pyLDAvis.prepare() as one JSON object.",
+    )
+    exporting.set_defaults(run=_topics_export)
+    _add_model(exporting)
+    exporting.add_argument("-o", "--output", default="-", metavar="FILE", help="JSON (stdout)")
+    _add_bags(exporting)
+    _add_machine(exporting)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", type=Path, help="run directory of a training")
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help=f"documents: {_BAGS}; or a folder of data_prep/, for its test part",
+    )
+
+
+def _add_bags(parser: argparse.ArgumentParser) -> None:
+    _add_text_columns(parser, "ldac")
+    parser.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        help="one word a line: of .ldac the words of its ids (default: vocab.txt beside it); of a "
+        "text to train on, those to be counted (default: chosen by [text])",
+    )
+
+
+def _bag_reading(options: argparse.Namespace) -> BagReadOptions:
+    from latentnlp.tasks.topics_commands import ReadOptions
+
+    return ReadOptions(
+        format=options.input_format,
+        text_column=options.text_column,
+        label_column=options.label_column,
+        vocabulary=options.vocabulary,
+    )
+
+
+def _topics_train(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.topics_commands import TrainOptions, kind_overrides, train_command
+
+    overrides = [*options.set, *kind_overrides(options.kind, options.rule, options.layers)]
+    if options.seed is not None:
+        overrides.append(f"seed={options.seed}")
+    train_command(
+        TrainOptions(
+            out=options.out,
+            train=options.data,
+            dev=options.dev,
+            config=options.config,
+            overrides=tuple(overrides),
+            reading=_bag_reading(options),
+            device=options.device,
+            threads=options.threads,
+            progress=not options.quiet,
+        )
+    )
+
+
+def _topics_infer(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.topics_commands import InferOptions, infer_command
+
+    infer_command(
+        InferOptions(
+            model=options.model,
+            documents=options.data,
+            output=options.output,
+            format=options.format,
+            reading=_bag_reading(options),
+            device=options.device,
+            threads=options.threads,
+        )
+    )
+
+
+def _topics_show(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.topics_commands import ShowOptions, show_command
+
+    show_command(
+        ShowOptions(
+            model=options.model,
+            layer=options.layer,
+            count=options.count,
+            words=options.words,
+            tsv=options.tsv,
+            dreams=options.dreams,
+            seed=options.seed,
+        )
+    )
+
+
+def _topics_export(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.topics_commands import ExportOptions, export_command
+
+    export_command(
+        ExportOptions(
+            model=options.model,
+            documents=options.data,
+            output=options.output,
+            reading=_bag_reading(options),
+            device=options.device,
+            threads=options.threads,
+        )
+    )
+
+
 def _add_evaluate(commands) -> None:
     evaluate = commands.add_parser("evaluate", help="scores with a signature line")
     tasks = evaluate.add_subparsers(metavar="TASK", required=True)
@@ -328,6 +532,7 @@ def _add_evaluate(commands) -> None:
     )
     alignment.add_argument("--json", action="store_true", help="the score as one line of JSON")
     _add_evaluate_rationale(tasks)
+    _add_evaluate_topics(tasks)
 
 
 def _add_evaluate_rationale(tasks) -> None:
@@ -347,6 +552,44 @@ def _add_evaluate_rationale(tasks) -> None:
     rationale.add_argument("--json", action="store_true", help="the scores as one line of JSON")
     _add_columns(rationale)
     _add_machine(rationale)
+
+
+def _add_evaluate_topics(tasks) -> None:
+    topics = tasks.add_parser(
+        "topics",
+        help="perplexity, coherence of topics, what codes retrieve and tell",
+        description="Score a model of documents on new ones: perplexity of the ELBO, of the "
+        "importance-weighted bound and of the second halves of documents given the first; NPMI and "
+        "diversity of the topics; active units; with --train, where there are labels, retrieval "
+        "and a linear probe.",
+    )
+    topics.set_defaults(run=_evaluate_topics)
+    topics.add_argument("model", metavar="MODEL", type=Path, help="run directory of a training")
+    topics.add_argument(
+        "test",
+        metavar="TEST",
+        help=f"documents: {_BAGS}; or a folder of data_prep/: its test part, with its train and "
+        "dev parts for --train and --dev",
+    )
+    topics.add_argument(
+        "--train", default="", metavar="DATA", help="labelled, to retrieve and to learn from"
+    )
+    topics.add_argument(
+        "--dev", default="", metavar="DATA", help="labelled, for the strength of the probe"
+    )
+    topics.add_argument(
+        "--reference",
+        default="",
+        metavar="DATA",
+        help="documents in which the words of a topic may stand together (default: TEST)",
+    )
+    topics.add_argument(
+        "--samples", type=int, default=1000, metavar="N", help="of the bound (default: 1000)"
+    )
+    topics.add_argument("--seed", type=int, default=1, help="of the samples (default: 1)")
+    topics.add_argument("--json", action="store_true", help="the scores as one line of JSON")
+    _add_bags(topics)
+    _add_machine(topics)
 
 
 def _evaluate_alignment(options: argparse.Namespace) -> None:
@@ -373,6 +616,26 @@ def _evaluate_rationale(options: argparse.Namespace) -> None:
             gold=options.gold,
             model=options.model,
             reading=_reading(options),
+            device=options.device,
+            threads=options.threads,
+            as_json=options.json,
+        )
+    )
+
+
+def _evaluate_topics(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.topics_commands import EvaluateOptions, evaluate_command
+
+    evaluate_command(
+        EvaluateOptions(
+            model=options.model,
+            test=options.test,
+            train=options.train,
+            dev=options.dev,
+            reference=options.reference,
+            samples=options.samples,
+            seed=options.seed,
+            reading=_bag_reading(options),
             device=options.device,
             threads=options.threads,
             as_json=options.json,

@@ -18,7 +18,13 @@ V = 4  # words
 def network(layers: tuple[int, ...] = (2, 2), seed: int = 0, **settings) -> BeliefNetwork:
     """A network whose weights are large enough to matter (unless ``scale`` is given)."""
     torch.manual_seed(seed)
-    small = {"generator_hidden": 3, "recognition_hidden": 3, "scale": 1.0, "active": 0.4}
+    small = {
+        "generator_hidden": 3,
+        "recognition_hidden": 3,
+        "scale": 1.0,
+        "active": 0.4,
+        "dropout": 0,
+    }
     config = Config(layers=layers, **(small | settings))
     model = BeliefNetwork(config, torch.tensor([0.4, 0.3, 0.2, 0.1]).log())
     if "scale" not in settings:

@@ -6,7 +6,7 @@ a dense [documents, V] matrix.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -101,7 +101,7 @@ def _with_counts(bags: Bags, counts: np.ndarray) -> Bags:
 
 @dataclass(frozen=True, eq=False)
 class BagBatch:
-    """B documents with N entries. On a rank without a row B is 0."""
+    """B documents with N entries, of which some may have count 0. On a rank without a row B is 0."""
 
     number: int
     index: Tensor  # [B] int64, places in the corpus; stays on the CPU
@@ -150,10 +150,17 @@ class BagBatch:
         return sums.index_add(-1, self.rows, values)
 
 
-def batch_of(bags: Bags, rows: np.ndarray, number: int = 0) -> BagBatch:
+Thinning = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(counts [N] of B documents, number of entries of each [B]) → counts [N], as large or smaller."""
+
+
+def batch_of(
+    bags: Bags, rows: np.ndarray, number: int = 0, thinning: Thinning | None = None
+) -> BagBatch:
     """The documents of these numbers as one batch, in this order."""
     places, sizes = entries(bags.offsets, rows)
-    counts = bags.counts[places].astype(np.float32)
+    counts = bags.counts[places]
+    counts = (counts if thinning is None else thinning(counts, sizes)).astype(np.float32)
     document = np.repeat(np.arange(len(rows)), sizes)
     lengths = np.bincount(document, weights=counts, minlength=len(rows))
     return BagBatch(
@@ -201,11 +208,17 @@ def batch_of_draws(words: Tensor, rows: Tensor, lengths: Tensor, vocabulary_size
     )
 
 
+LEAST_KEPT = 0.2
+
+
 class BagBatches:
     """The documents in batches of ``size``.
 
     Which documents share a batch is a function of (seed, epoch): a permutation. Without ``shuffle``
     the batches follow the documents' order. Rank r of ``world`` gets every world-th row.
+
+    Of a share ``thinned`` of the documents an epoch has a random part: every token is kept with a
+    probability that is uniform between `LEAST_KEPT` and 1, anew for each document.
     """
 
     def __init__(
@@ -215,29 +228,44 @@ class BagBatches:
         *,
         seed: int = 1,
         shuffle: bool = False,
+        thinned: float = 0.0,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         if size < 1 or not 0 <= rank < world:
             raise ValueError(f"{size=} must be >= 1; 0 <= {rank=} < {world=}")
         self.bags, self.size, self.seed, self.shuffle = bags, size, seed, shuffle
-        self._rank, self._world = rank, world
+        self.thinned, self._rank, self._world = thinned, rank, world
 
     def __len__(self) -> int:
         return -(-len(self.bags) // self.size)
 
     def __iter__(self) -> Iterator[BagBatch]:
-        """All batches in the documents' order."""
-        return self._batches(np.arange(len(self.bags)), 0)
+        """All batches in the documents' order, whole."""
+        order = np.arange(len(self.bags))
+        return (batch_of(self.bags, self._rows(order, n), n) for n in range(len(self)))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[BagBatch]:
         """The batches of an epoch from its ``start``-th on."""
         order = np.arange(len(self.bags))
         if self.shuffle:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
-        return self._batches(order, start)
-
-    def _batches(self, order: np.ndarray, start: int) -> Iterator[BagBatch]:
         for number in range(start, len(self)):
-            rows = order[number * self.size : (number + 1) * self.size]
-            yield batch_of(self.bags, rows[self._rank :: self._world], number)
+            rows = self._rows(order, number)
+            thinning = self._thinning(epoch, number) if self.thinned > 0 else None
+            yield batch_of(self.bags, rows, number, thinning)
+
+    def _thinning(self, epoch: int, number: int) -> Thinning:
+        random = np.random.default_rng([self.seed, epoch, number, self._rank])
+
+        def thin(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+            some = random.random(len(sizes)) < self.thinned
+            kept = np.where(some, random.uniform(LEAST_KEPT, 1, len(sizes)), 1.0)
+            return random.binomial(counts, np.repeat(kept, sizes))
+
+        return thin
+
+    def _rows(self, order: np.ndarray, number: int) -> np.ndarray:
+        rows = order[number * self.size : (number + 1) * self.size]
+        return rows[self._rank :: self._world]
+

@@ -26,6 +26,7 @@ from latentnlp.distributions.bernoulli import Bernoulli
 from latentnlp.distributions.discrete import Latent
 from latentnlp.distributions.hierarchy import Hierarchy
 from latentnlp.document_models._contract import DocumentModel, Topics, log_unigram
+from latentnlp.document_models._normaliser import log_normaliser
 
 _COMMON = 0.6  # λ of a topic's words: 1 shows the most probable, 0 the most particular
 
@@ -36,8 +37,8 @@ class Config:
     generator_hidden: int = 128  # size of h; 0: the words are drawn from z_1 itself
     recognition_hidden: int = 256  # deterministic units between the words and the layers of q
     active: float = 0.27  # p(z = 1) at the start
-    scale: float = 0.2  # standard deviation of W_0 at the start
-    dropout: float = 0.0  # of the words that q reads, in training
+    scale: float = 0.1  # standard deviation of W_0 at the start
+    dropout: float = 0.1  # of h, in training
 
     def __post_init__(self) -> None:
         at_least(self, generator_hidden=0, recognition_hidden=1, scale=0, dropout=0)
@@ -60,7 +61,8 @@ class Generator(nn.Module):
             linear(above, below, start) for below, above in pairwise(sizes)
         )
         width = config.generator_hidden or sizes[0]
-        self.hidden = linear(sizes[0], width, 0.0) if config.generator_hidden else None
+        self.hidden = linear(sizes[0], width, 0.0, 2.0) if config.generator_hidden else None
+        self.dropout = nn.Dropout(config.dropout)
         self.words = nn.Parameter(torch.randn(len(log_unigram), width) * config.scale)  # W_0
         # At the mean code the words have their frequencies.
         mean = self.features(torch.full((sizes[0],), config.active)).detach()
@@ -68,7 +70,7 @@ class Generator(nn.Module):
 
     def features(self, z: Tensor) -> Tensor:
         """h, [..., H] of z_1 [..., K]."""
-        return z if self.hidden is None else self.hidden(z).tanh()
+        return self.dropout(z if self.hidden is None else self.hidden(z).tanh())
 
     def prior(self, above: Tensor | None, layer: int) -> Bernoulli:
         """p(z_l | z_{l+1}), of ``above`` [S, B, K_{l+1}]; the top one has none."""
@@ -92,7 +94,7 @@ class Generator(nn.Module):
         h = self.features(z)  # [S, B, H]
         table = torch.cat([self.words, self.bias[:, None]], 1)  # [V, H + 1]
         slope, constant = batch.weighted_sum(table).split([h.shape[-1], 1], -1)
-        normaliser = nn.functional.linear(h, self.words, self.bias).logsumexp(-1)  # [S, B]
+        normaliser = log_normaliser(h, self.words, self.bias)  # [S, B]
         return (h * slope).sum(-1) + constant.squeeze(-1) - batch.lengths * normaliser
 
     def words_with(self, z: Tensor, layer: int, unit: int, value: int) -> Tensor:
@@ -121,7 +123,6 @@ class Recognition(nn.Module):
         super().__init__()
         sizes, width = config.layers, config.recognition_hidden
         start = math.log(config.active / (1 - config.active))
-        self.dropout = config.dropout
         self.words = nn.Parameter(torch.randn(vocabulary_size, width) * 0.1)  # R
         self.length = nn.Linear(2, width)
         nn.init.zeros_(self.length.weight)
@@ -131,12 +132,9 @@ class Recognition(nn.Module):
 
     def features(self, batch: BagBatch) -> Tensor:
         """relu(Σ_w log(1 + n_w) R[w] + r(N)), [B, H]; r: a parabola in log N."""
-        weights = batch.counts.log1p()
-        if self.training and self.dropout > 0:
-            weights = nn.functional.dropout(weights, self.dropout)
         size = (batch.lengths.clamp(min=1).log() - 4) / 2  # between −2 and 2 for most documents
         lengths = self.length(torch.stack([size, size.square()], -1))
-        return (batch.weighted_sum(self.words, weights) + lengths).relu()
+        return (batch.weighted_sum(self.words, batch.counts.log1p()) + lengths).relu()
 
     def forward(self, batch: BagBatch) -> Bernoulli | Hierarchy:
         features = self.features(batch)
@@ -152,10 +150,10 @@ class Recognition(nn.Module):
         return lambda *below: Bernoulli(layer(below[-1]) + seen)
 
 
-def linear(inputs: int, outputs: int, bias: float | None) -> nn.Linear:
-    """A layer whose answers hardly differ at the start; None: without a bias."""
+def linear(inputs: int, outputs: int, bias: float | None, scale: float = 0.2) -> nn.Linear:
+    """A layer whose answers differ by about ``scale`` at the start; None: without a bias."""
     layer = nn.Linear(inputs, outputs, bias=bias is not None)
-    nn.init.normal_(layer.weight, std=0.2 / math.sqrt(inputs))
+    nn.init.normal_(layer.weight, std=scale / math.sqrt(inputs))
     if bias is not None:
         nn.init.constant_(layer.bias, bias)
     return layer

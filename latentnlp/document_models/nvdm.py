@@ -26,6 +26,7 @@ from latentnlp.data.bags import BagBatch
 from latentnlp.distributions.discrete import Latent, tensor_of
 from latentnlp.distributions.gaussian import Gaussian, standard_log_prob
 from latentnlp.document_models._contract import DocumentModel, Topics, log_unigram
+from latentnlp.document_models._normaliser import log_normaliser
 
 _COMMON = 0.05  # λ of a topic's words: more shows the common ones, the same in every topic
 
@@ -68,7 +69,7 @@ class NVDM(DocumentModel):
         """log p(x | z), [S, B]; 0 for an empty document."""
         z = tensor_of(z)
         summed = batch.weighted_sum(torch.cat([self.words, self.bias[:, None]], -1))  # [B, K + 1]
-        normaliser = self._logits(z).logsumexp(-1)
+        normaliser = log_normaliser(z, self.words, self.bias)
         return (z * summed[:, :-1]).sum(-1) + summed[:, -1] - batch.lengths * normaliser
 
     def log_words(self, z: Latent) -> Tensor:

@@ -20,10 +20,10 @@ from latentnlp.document_models._contract import DocumentModel
 class AscentConfig:
     """Adam, with a learning rate that rises for a moment and then falls to 0 as a cosine."""
 
-    learning_rate: float = 3e-3
+    learning_rate: float = 8e-3
     warm_up: float = 0.02  # share of the steps
     averaging: float = 0.02  # of the weights, over this share of the steps; 0: none
-    length_weight: float = 1.0  # α: a document counts N^−α; 0: by its words, 1: as any other
+    length_weight: float = 0.5  # α: a document counts N^−α; 0: by its words, 1: as any other
 
     def __post_init__(self) -> None:
         at_least(self, learning_rate=0, warm_up=0, averaging=0, length_weight=0)
@@ -88,7 +88,8 @@ class Ascent:
         batch = batch.to(self.device)
         climb: Climb = self.module(batch)
         weights = batch.lengths.clamp(min=1) ** -self.config.length_weight  # [B]
-        everyone = distributed.sum_over_processes(weights.sum())
+        weights = weights * (batch.lengths > 0)  # an empty document says nothing
+        everyone = distributed.sum_over_processes(weights.sum()).clamp(min=1e-9)
         # DDP averages the processes' gradients; we want their sum.
         loss = (weights * (climb.loss - climb.objective)).sum()
         loss = loss / everyone * distributed.world_size()

@@ -123,3 +123,9 @@ class CoordinateAscent:
         self.counts = torch.zeros_like(self.model.concentration)
         self.sums = torch.zeros_like(self.model.prior_topic)
         self.totals = self.sums.new_zeros(2)  # tokens, documents
+
+
+def build(
+    config: Config, model: LatentDirichletAllocation, steps: int, device: torch.device
+) -> CoordinateAscent:
+    return CoordinateAscent(config, model, steps, device)

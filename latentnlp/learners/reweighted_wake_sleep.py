@@ -26,8 +26,8 @@ from latentnlp.learners._ascent import Ascent, AscentConfig, Climb, Objective
 @dataclass(frozen=True)
 class Config:
     samples: int = 5  # K
-    wake: float = 0.5  # weight of wake-λ
-    sleep: float = 0.5  # weight of sleep-λ
+    wake: float = 1.0  # weight of wake-λ
+    sleep: float = 1.0  # weight of sleep-λ
     ascent: AscentConfig = field(default_factory=AscentConfig)
 
     def __post_init__(self) -> None:

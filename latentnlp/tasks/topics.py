@@ -65,7 +65,8 @@ class LearningConfig:
     ] = "wake_sleep"
     epochs: int | None = None  # None: as many as make `steps` steps
     steps: int = 8000
-    documents: int = 100  # of a batch
+    documents: int = 200  # of a batch
+    thinned: float = 0.5  # share of the documents of which an epoch has a random part only
     patience: int | None = None  # epochs without a better dev score; None: run them all
     dev_samples: int = 10  # of the bound that dev is scored with
     wake_sleep: wake_sleep.Config = field(default_factory=wake_sleep.Config)
@@ -76,7 +77,9 @@ class LearningConfig:
     coordinate_ascent: coordinate_ascent.Config = field(default_factory=coordinate_ascent.Config)
 
     def __post_init__(self) -> None:
-        at_least(self, epochs=0, steps=1, documents=1, patience=1, dev_samples=1)
+        at_least(self, epochs=0, steps=1, documents=1, patience=1, dev_samples=1, thinned=0)
+        if self.thinned > 1:
+            raise ValueError(f"thinned = {self.thinned} is a share: at most 1")
 
 
 @dataclass(frozen=True)
@@ -141,13 +144,12 @@ def _learn(
 ) -> DocumentModel:
     """The model of the epoch that dev chose, or of the last."""
     settings = config.learning
-    # An empty document teaches nothing but that documents may be empty.
-    filled = np.flatnonzero(bags.lengths())
     batches = BagBatches(
-        bags.select(filled) if len(filled) < len(bags) else bags,
+        bags,
         settings.documents,
         seed=config.seed,
         shuffle=True,
+        thinned=settings.thinned,
         rank=distributed.rank(),
         world=distributed.world_size(),
     )

@@ -32,7 +32,10 @@ _CHUNK = 1000
 
 def readable(topics: Topics, bags: Bags, seed: int = 1) -> Topics:
     """The same topics with ``top`` and ``shown`` by the rule above. Takes tensors of the CPU."""
-    candidates = topics.relevance.topk(min(CANDIDATES, topics.relevance.shape[1])).indices
+    # Of a small vocabulary the 80 best would be nearly all words.
+    vocabulary = topics.relevance.shape[1]
+    count = min(CANDIDATES, max(vocabulary // 5, COUNT), vocabulary)
+    candidates = topics.relevance.topk(count).indices
     words, places = candidates.unique(return_inverse=True)
     npmi = pairwise_npmi(bags, words, seed)
     top, merits = zip(*(_together(npmi[p][:, p]) for p in places), strict=True)

@@ -8,6 +8,7 @@ from tiny_documents import V, batch, every_code, every_document, network
 from torch.distributions import Bernoulli
 
 from latentnlp.document_models._contract import log_weights
+from latentnlp.document_models._normaliser import log_normaliser
 
 LAYERS = [(3,), (2, 2), (2, 3, 1)]
 
@@ -143,3 +144,12 @@ def test_a_dream_is_the_batch_of_its_words() -> None:
     torch.testing.assert_close(
         x.weighted_sum(vectors, x.counts.log1p()), x.dense().log1p() @ vectors
     )
+
+
+def test_the_normaliser_and_its_gradient() -> None:
+    torch.manual_seed(0)
+    h, words, bias = torch.randn(2, 3, 4), torch.randn(6, 4), torch.randn(6)
+    found = log_normaliser(h, words, bias)
+    torch.testing.assert_close(found, (h @ words.T + bias).logsumexp(-1))
+    wanted = [one.double().requires_grad_() for one in (h, words, bias)]
+    assert torch.autograd.gradcheck(log_normaliser, wanted)

@@ -21,7 +21,8 @@ def serve() -> None:
     Importing torch takes seconds; a fork of a process that has done it does not.
     """
     import latentnlp.tasks.alignment_commands
-    import latentnlp.tasks.rationale_commands  # noqa: F401
+    import latentnlp.tasks.rationale_commands
+    import latentnlp.tasks.topics_commands  # noqa: F401
 
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports more of torch

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from latentnlp.loop import FitResult, fit
 from latentnlp.run import RunDirectory, seed_everything
 
-TIMINGS = ("seconds", "tokens_per_second", "documents_per_second")
+TIMINGS = ("seconds", "tokens_per_second", "documents_per_second", "words_per_second")
 
 
 @dataclass(frozen=True)
