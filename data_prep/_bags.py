@@ -39,6 +39,11 @@ DEV_NOTE = (
     f"numpy.random.RandomState({SEED}).permutation(documents), in the order of the file"
 )
 
+BY_DATE_NOTE = (
+    "the last tenth of each group of train by the number of the post, which grows with time, as "
+    "test comes after train: posts of a thread stand on one side"
+)
+
 Item = TypeVar("Item")
 
 
@@ -55,6 +60,23 @@ def hold_out(documents: Sequence[Item]) -> tuple[list[Item], list[Item]]:
     """(the rest, a tenth), both in order. RandomState's stream is the same in every numpy."""
     total = len(documents)
     held = set(np.random.RandomState(SEED).permutation(total)[: round(total / 10)].tolist())
+    rest = [document for place, document in enumerate(documents) if place not in held]
+    return rest, [documents[place] for place in sorted(held)]
+
+
+def hold_out_latest(
+    documents: Sequence[Item], names: Sequence[str]
+) -> tuple[list[Item], list[Item]]:
+    """(the rest, the last tenth of each group), both in order; names are ``group/number``."""
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for place, name in enumerate(names):
+        group, _, number = name.rpartition("/")
+        groups.setdefault(group, []).append((int(number), place))
+    held = {
+        place
+        for posts in groups.values()
+        for _, place in sorted(posts)[len(posts) - round(len(posts) / 10) :]
+    }
     rest = [document for place, document in enumerate(documents) if place not in held]
     return rest, [documents[place] for place in sorted(held)]
 
@@ -149,7 +171,7 @@ class RawTopics:
     """A collection that lies in counted files or in JSON Lines, gzipped or not.
 
     ``files`` names those of each split, the documents first. Where there is no "dev", it is drawn
-    out of train.
+    out of train, or is the latest part of it if ``by_date`` and every document has an id.
     """
 
     name: str
@@ -160,6 +182,7 @@ class RawTopics:
     vocabulary: bool = True  # vocab.txt stands beside them
     keys: Sequence[str] = ()  # of the JSON Lines
     request: Mapping[str, str] = field(default_factory=dict)
+    by_date: bool = False  # ids are group/number
 
 
 def prepare_topics(description: str | None, topics: RawTopics) -> None:
@@ -183,14 +206,15 @@ def write_topics(out: Path, raw: Path | None, topics: RawTopics) -> None:
         else read_counted(files[split][0], len(words or ()))
         for split in topics.files
     }
+    splits, note = with_dev(splits, topics.by_date)
     fields: dict[str, Any] = {
         "name": topics.name,
         "languages": ("en",),
         "source": {"text": topics.source, "raw": raw_sums(files)},
         "licence": topics.licence,
-        "splits": splits if "dev" in splits else with_dev(splits),
+        "splits": splits,
         "request": request,
-        "notes": {"dev": "the source's own" if "dev" in splits else DEV_NOTE},
+        "notes": {"dev": note},
     }
     if topics.keys:
         write_corpus(out, TextCorpus(**fields, vocabulary=words))
@@ -198,6 +222,15 @@ def write_topics(out: Path, raw: Path | None, topics: RawTopics) -> None:
         write_corpus(out, CountedCorpus(**fields, vocabulary=words or ()))
 
 
-def with_dev(splits: Mapping[str, list[Item]]) -> dict[str, list[Item]]:
-    train, dev = hold_out(splits["train"])
-    return {"train": train, "dev": dev, "test": splits["test"]}
+def with_dev(
+    splits: Mapping[str, list[Any]], by_date: bool = False
+) -> tuple[dict[str, list[Any]], str]:
+    """The splits with a dev out of train (if there is none), and how it was chosen."""
+    if "dev" in splits:
+        return dict(splits), "the source's own"
+    names = [one["id"] if isinstance(one, dict) else one.id for one in splits["train"]]
+    if by_date and all(names):
+        (train, dev), note = hold_out_latest(splits["train"], names), BY_DATE_NOTE
+    else:
+        (train, dev), note = hold_out(splits["train"]), DEV_NOTE
+    return {"train": train, "dev": dev, "test": splits["test"]}, note

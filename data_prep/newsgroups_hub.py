@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from _bags import DEV_NOTE, TextCorpus, with_dev
+from _bags import TextCorpus, with_dev
 from _common import already_complete, arguments, find_raw, raw_sums, run, write_corpus
 from _hub import hub_errors, hub_streams
 
@@ -34,14 +34,14 @@ def main() -> None:
     if already_complete(args.out, "20ng_hub", {}):
         return
     source, rows = from_hub(args.hub_id) if args.raw is None else from_files(args.raw)
-    splits = {part: list(posts(part, found)) for part, found in rows.items()}
+    splits, note = with_dev({part: list(posts(part, found)) for part, found in rows.items()})
     corpus = TextCorpus(
         name="20ng_hub",
         languages=("en",),
         source={"text": "20 Newsgroups by date, without headers, signatures, quotes"} | source,
         licence="none stated",
-        splits=with_dev(splits),
-        notes={"dev": DEV_NOTE},
+        splits=splits,
+        notes={"dev": note},
     )
     write_corpus(args.out, corpus)
 

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from latentnlp import estimators
 from latentnlp.config import at_least
-from latentnlp.data.bags import BagBatch
+from latentnlp.data.bags import BagBatch, batch_of_draws
 from latentnlp.distributions.discrete import Discrete, Latent
 from latentnlp.distributions.gaussian import Gaussian
 from latentnlp.document_models._contract import DocumentModel
+from latentnlp.errors import UserError
 from latentnlp.estimators import Estimator
 from latentnlp.learners._ascent import Ascent, AscentConfig, Climb, Objective
 
@@ -84,4 +85,12 @@ def _estimator(config: Config, context_size: int) -> Estimator:
 def build(
     config: Config, model: DocumentModel, log_unigram: Tensor, steps: int, device: torch.device
 ) -> Ascent:
-    return Ascent(config.ascent, Variational(config, model, log_unigram), steps, device)
+    """Raises UserError where the estimator cannot take what the model draws."""
+    objective = Variational(config, model, log_unigram).to(device)
+    nothing = batch_of_draws(*torch.zeros(2, 0, dtype=torch.int64), torch.zeros(1), len(log_unigram))
+    try:
+        with torch.random.fork_rng():
+            objective(nothing.to(device))
+    except TypeError as error:
+        raise UserError(f"learning.variational.estimator: {error}") from None
+    return Ascent(config.ascent, objective, steps, device)

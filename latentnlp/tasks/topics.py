@@ -62,11 +62,10 @@ class LearningConfig:
 
     rule: Literal[
         "wake_sleep", "reweighted_wake_sleep", "variational", "coordinate_ascent", "none"
-    ] = "wake_sleep"
-    epochs: int | None = None  # None: as many as make `steps` steps
-    steps: int = 8000
-    documents: int = 200  # of a batch
-    thinned: float = 0.5  # share of the documents of which an epoch has a random part only
+    ] = "reweighted_wake_sleep"
+    epochs: int | None = None  # None: 90; of coordinate ascent 10
+    documents: int | None = None  # of a batch; None: a fiftieth of all, and 20 to 200
+    thinned: float = 0.5  # share of the documents that an epoch has in part (not of coordinate ascent)
     patience: int | None = None  # epochs without a better dev score; None: run them all
     dev_samples: int = 10  # of the bound that dev is scored with
     wake_sleep: wake_sleep.Config = field(default_factory=wake_sleep.Config)
@@ -77,7 +76,7 @@ class LearningConfig:
     coordinate_ascent: coordinate_ascent.Config = field(default_factory=coordinate_ascent.Config)
 
     def __post_init__(self) -> None:
-        at_least(self, epochs=0, steps=1, documents=1, patience=1, dev_samples=1, thinned=0)
+        at_least(self, epochs=0, documents=1, patience=1, dev_samples=1, thinned=0)
         if self.thinned > 1:
             raise ValueError(f"thinned = {self.thinned} is a share: at most 1")
 
@@ -143,19 +142,19 @@ def _learn(
     progress: bool,
 ) -> DocumentModel:
     """The model of the epoch that dev chose, or of the last."""
-    settings = config.learning
+    settings, classical = config.learning, config.learning.rule == "coordinate_ascent"
+    epochs = settings.epochs
+    if epochs is None:
+        epochs = 10 if classical else 90
     batches = BagBatches(
         bags,
-        settings.documents,
+        settings.documents or min(200, max(20, round(len(bags) / 50))),
         seed=config.seed,
         shuffle=True,
-        thinned=settings.thinned,
+        thinned=0.0 if classical else settings.thinned,
         rank=distributed.rank(),
         world=distributed.world_size(),
     )
-    epochs = settings.epochs
-    if epochs is None:
-        epochs = max(3, round(settings.steps / max(len(batches), 1)))
     learner: Any = _learner(settings, network, bags, epochs * len(batches), device)
 
     def validate() -> Mapping[str, float]:

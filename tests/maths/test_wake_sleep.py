@@ -185,6 +185,12 @@ def test_an_unknown_estimator_is_named() -> None:
         variational.Variational(variational.Config(estimator="vimca"), network(), UNIGRAM)
 
 
+def test_an_estimator_that_cannot_take_layers_says_so() -> None:
+    config, cpu = variational.Config(estimator="disarm"), torch.device("cpu")
+    with pytest.raises(UserError, match="disarm needs a product of independent latents"):
+        variational.build(config, network((2, 1)), UNIGRAM, 9, cpu)
+
+
 def builders(model: BeliefNetwork, steps: int) -> dict:
     cpu, fast = torch.device("cpu"), AscentConfig(learning_rate=0.03, averaging=0.5)
     ws, rws = wake_sleep.Config(fast), reweighted_wake_sleep.Config(ascent=fast)
