@@ -13,18 +13,18 @@ here, by the same code for all. 50 topics or numbers a code, but for latentnlp's
     scikit-learn   `LatentDirichletAllocation`, batch variational Bayes; its defaults (10 passes)
     pyro-nvdm, pyro-prodlda   in Pyro: see `_neural_documents.py`
     latentnlp      recipes/topics/NAME.toml of the corpus if there is one, its defaults else
-    latentnlp-rws, -vimco, -disarm, -rloo, -nvil   the same network with another rule of learning
-                   (DisARM of one layer of 200: its units must be independent)
+    latentnlp-wake_sleep, -vimco, -disarm, -rloo, -nvil   the same network, learnt by another rule
+                   (DisARM of one layer: its units must be independent); -one_layer: its control
     latentnlp-nvdm, latentnlp-lda, unigram         other models of latentnlp
-                   by NAME_rws.toml and so on if there is one; --set changes all of latentnlp's
+                   by NAME_vimco.toml and so on if there is one; --set changes all of latentnlp's
 
 What is scored is written out in `latentnlp.evaluation.topics`; perplexities are per document / per
 corpus. ELBO and IW: `bounds`, of --samples samples. q(θ | x) of the LDA peers is the Dirichlet that
 latentnlp's LDA finds, given their topics (E β) and their α: a proposal, whoever learnt the topics.
 Completion: from a random half of the words to the other, 100 samples (or --samples if fewer).
 NPMI of ten words a topic by documents of test and of train, diversity of the same ten. Words of a
-peer's topic: its most probable (LDA), its greatest weights (Pyro); of latentnlp's by relevance, of
-the first 50 topics shown of the layer next to the words. Codes: E θ by the package's own inference,
+peer's topic: its most probable (LDA), its greatest weights (Pyro); of latentnlp's by the rule of
+`tasks.topics_words`, of the first 50 topics shown of the layer next to the words. Codes: E θ by the package's own inference,
 μ or softmax(μ), `transform`. p@: precision of retrieving train by test's documents at .02 % of them
 and at 10; centred: less the mean code of train, as latentnlp's are anyway. Probe: accuracy.
 CPU seconds are those of fitting; peak memory is that of the process, its imports and data included.
@@ -128,9 +128,10 @@ _PYRO = System("pyro", ("pyro-ppl", "torch"))
 
 SYSTEMS = {
     "latentnlp": _latentnlp(),
-    "latentnlp-rws": _latentnlp('learning.rule="reweighted_wake_sleep"'),
+    "latentnlp-wake_sleep": _latentnlp('learning.rule="wake_sleep"'),
+    "latentnlp-one_layer": _latentnlp("model.belief_network.layers=[150]"),
     "latentnlp-vimco": _variational("vimco"),
-    "latentnlp-disarm": _variational("disarm", "model.belief_network.layers=[200]"),
+    "latentnlp-disarm": _variational("disarm", "model.belief_network.layers=[150]"),
     "latentnlp-rloo": _variational(
         "score_function", 'learning.variational.baselines=["leave_one_out"]'
     ),
@@ -253,7 +254,7 @@ def fitted(name: str, corpus: Corpus, folder: Path) -> Fitted:
     if ours.words != corpus.words:
         raise UserError(f"{name}: its recipe reads the text in another way than the corpus's does")
     top = {
-        f"layer {one.layer}": top_words(one.relevance[one.shown[:SHOWN]], WORDS)
+        f"layer {one.layer}": one.top[one.shown[:SHOWN], :WORDS].numpy()
         for one in ours.topics
         if len(one.shown)
     }

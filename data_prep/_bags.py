@@ -8,6 +8,7 @@ corpus of texts holds ``train.jsonl dev.jsonl test.jsonl`` with ``id``, ``text``
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -229,7 +230,7 @@ def with_dev(
     if "dev" in splits:
         return dict(splits), "the source's own"
     names = [one["id"] if isinstance(one, dict) else one.id for one in splits["train"]]
-    if by_date and all(names):
+    if by_date and all(re.fullmatch(r".+/\d+", name or "") for name in names):
         (train, dev), note = hold_out_latest(splits["train"], names), BY_DATE_NOTE
     else:
         (train, dev), note = hold_out(splits["train"]), DEV_NOTE

@@ -128,15 +128,17 @@ def test_counted_sets(command, tmp_path, script, check):
     if "dev" in documents:
         assert manifest["notes"]["dev"] == "the source's own"
     else:
-        # Ten per cent of train, as the manifest says they were drawn.
-        held = sorted(np.random.RandomState(1).permutation(40)[:4].tolist())
+        # Ten per cent of train, as the manifest says: by date, or drawn.
+        dated = command == "newsgroups"
+        drawn = np.random.RandomState(1).permutation(40)[:4].tolist()
+        held = [36, 37, 38, 39] if dated else sorted(drawn)
         rest = [n for n in range(40) if n not in held]
         for part, places in (("train", rest), ("dev", held)):
             assert lines(out / f"{part}.ldac") == [documents["train"][n] for n in places]
             if name == "newsgroups" and not options:
                 assert lines(out / f"{part}.labels.txt") == [f"group{n % 4}" for n in places]
                 assert lines(out / f"{part}.ids.txt") == [f"post/{n}" for n in places]
-        assert "RandomState(1)" in manifest["notes"]["dev"]
+        assert ("the last tenth" if dated else "RandomState(1)") in manifest["notes"]["dev"]
     if name == "newsgroups" and not options:
         facts = manifest["files"]["test.labels.txt"]["labels"]
         assert facts == {f"group{n}": 10 for n in range(4)}
@@ -239,6 +241,22 @@ def test_texts(command, tmp_path, script, check):
     if TEXTS[command][2]:
         train = BagFolder(out).open("train")
         assert train.words() == WORDS and train.read.outside == 0
+
+
+def test_the_latest_posts_of_every_group_are_dev(script, tmp_path) -> None:
+    """Numbers, not their spelling, and in whatever order the file has them."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    posts = [("b", n) for n in range(105, 95, -1)] + [("a", n) for n in range(20)]
+    for part in ("train", "test"):
+        text = "".join(
+            json.dumps({"id": f"{g}/{n}", "label": g, "subject": "", "text": "x"}) + "\n"
+            for g, n in posts
+        )
+        write(raw / "20ng_raw" / f"{part}.jsonl", text)
+    done = script("newsgroups", "--preprocessing", "raw", "--raw", raw, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert [row["id"] for row in rows(out, "dev")] == ["b/105", "a/18", "a/19"]
+    assert len(rows(out, "train")) == 27
 
 
 def test_a_row_without_label(tmp_path, script, refused):
@@ -395,10 +413,10 @@ def test_hub_out_of_reach(tmp_path, script, refused):
 @pytest.mark.parametrize(
     ("command", "parts", "mean", "classes"),
     [  # documents of train, dev, test; mean tokens of train and dev, of test
-        ("newsgroups", (10141, 1127, 7505), (100.2, 96.1), 20),
+        ("newsgroups", (10143, 1125, 7505), (100.2, 96.1), 20),
         ("newsgroups --preprocessing prodlda1994", (10132, 1126, 7487), (88.1, 84.1), None),
         ("newsgroups --preprocessing etm3072", (11214, 100, 7531), (82.0, 78.9), None),
-        ("newsgroups --preprocessing raw", (10183, 1131, 7532), (265.7, 256.4), 20),
+        ("newsgroups --preprocessing raw", (10184, 1130, 7532), (265.7, 256.4), 20),
         ("ap", (1820, 202, 224), (194.2, 192.3), None),
         ("reuters8", (4937, 548, 2189), (105.3, 95.1), 8),
         ("bbc", (1556, 334, 335), (120.6, 117.6), 5),
