@@ -24,9 +24,10 @@ latentnlp's LDA finds, given their topics (E β) and their α: a proposal, whoev
 Completion: from a random half of the words to the other, 100 samples (or --samples if fewer).
 NPMI of ten words a topic by documents of test and of train, diversity of the same ten. Words of a
 peer's topic: its most probable (LDA), its greatest weights (Pyro); of latentnlp's by the rule of
-`tasks.topics_words`, of the first 50 topics shown of the layer next to the words. Codes: E θ by the package's own inference,
-μ or softmax(μ), `transform`. p@: precision of retrieving train by test's documents at .02 % of them
-and at 10; centred: less the mean code of train, as latentnlp's are anyway. Probe: accuracy.
+`tasks.topics_words`, of the first 50 topics shown of the layer next to the words. Codes: E θ by the
+package's own inference, μ or softmax(μ), `transform`. p@: precision of retrieving train by test's
+documents at .02 % of them and at 10; centred: less the mean code of train, as latentnlp's are
+anyway. Probe: accuracy.
 CPU seconds are those of fitting; peak memory is that of the process, its imports and data included.
 
 The peers come with ``pip install 'latentnlp[peers]'``; a system that is not installed is left out
@@ -93,6 +94,7 @@ COLUMNS = {
     "NPMI test": (("npmi_test",), 3),
     "NPMI train": (("npmi_train",), 3),
     "diversity": (("diversity",), 3),
+    "topics": (("topics",), 0),
     "p@.02 %": (("precision_at_share",), 3),
     "p@10": (("precision_at_10",), 3),
     "p@10 centred": (("centred_precision_at_10",), 3),
@@ -129,9 +131,9 @@ _PYRO = System("pyro", ("pyro-ppl", "torch"))
 SYSTEMS = {
     "latentnlp": _latentnlp(),
     "latentnlp-wake_sleep": _latentnlp('learning.rule="wake_sleep"'),
-    "latentnlp-one_layer": _latentnlp("model.belief_network.layers=[150]"),
+    "latentnlp-one_layer": _latentnlp("model.belief_network.layers=[200]"),
     "latentnlp-vimco": _variational("vimco"),
-    "latentnlp-disarm": _variational("disarm", "model.belief_network.layers=[150]"),
+    "latentnlp-disarm": _variational("disarm", "model.belief_network.layers=[200]"),
     "latentnlp-rloo": _variational(
         "score_function", 'learning.variational.baselines=["leave_one_out"]'
     ),
@@ -301,6 +303,7 @@ def scored(
             add(f"npmi_{part}{end}", npmi, **{f"npmi_{part}{end}": npmi.npmi})
         distinct = diversity(top, WORDS)
         add(f"diversity{end}", distinct, **{f"diversity{end}": distinct.diversity})
+        scores[f"topics{end}"] = float(len(top))
     if test.labels and parts["train"].labels and found.codes["test"].shape[1]:
         _score_codes(add, found.codes, {part: bags.labels for part, bags in parts.items()})
     return scores, signatures

@@ -16,7 +16,7 @@ Parameters are set in the constructor; what is learnt ends in ``_``.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -359,7 +359,7 @@ class DocumentBeliefNetwork:
     def __init__(
         self,
         *,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[int] | int | None = None,
         rule: str | None = None,
         vocabulary: Sequence[str] | None = None,
         min_documents: int | None = None,
@@ -393,6 +393,7 @@ class DocumentBeliefNetwork:
         counts that cannot be used (with their place), settings that cannot be.
         """
         config, device = self._settings(), pick_device(self.device)
+        topics_commands.check_seed("seed", config.seed)
         bags, vocabulary = self._first(texts, config)
         held = None if dev is None else _bags(dev, config.text, vocabulary, "dev")
         if held is not None and not held.lengths().any():
@@ -427,7 +428,10 @@ class DocumentBeliefNetwork:
     def inverse_transform(self, codes: np.ndarray | Sequence[Sequence[float]]) -> np.ndarray:
         """p(word | code) of codes as `transform` gives them, [D, K] → [D, V]."""
         model = self._fitted()
-        table = torch.as_tensor(np.asarray(codes, dtype=np.float32))
+        try:
+            table = torch.as_tensor(np.asarray(codes, dtype=np.float32))
+        except (TypeError, ValueError) as error:
+            raise UserError(f"codes are numbers [documents, K]: {error}") from None
         if table.ndim != 2 or table.shape[1] != len(model.centre) or not table.isfinite().all():
             raise UserError(
                 f"codes are finite numbers [documents, {len(model.centre)}], found an array "
@@ -438,9 +442,15 @@ class DocumentBeliefNetwork:
     def score(self, texts: Counted, *, samples: int = 100, seed: int = 1) -> PerplexityScore:
         """Perplexity of the importance-weighted bound (smaller is better); see `PerplexityScore`.
 
-        The mean of log p(x) per word that it comes from is −log(score.per_corpus).
+        The mean of log p(x) per word that it comes from is −log(score.per_corpus). Raises
+        UserError: no document with a word of the vocabulary.
         """
+        if samples < 1:
+            raise UserError(f"samples = {samples} is below 1")
+        topics_commands.check_seed("seed", seed)
         bags = self._bags(texts)
+        if not len(bags):
+            raise UserError("texts: holds no document")
         _, bound = bounds(self._fitted().network, bags, samples, seed)
         return perplexity(bound, bags.lengths(), "iw", samples)
 
@@ -487,7 +497,8 @@ class DocumentBeliefNetwork:
     def _settings(self) -> TopicsConfig:
         """The configuration with the arguments of the constructor in it."""
         values = configuration.to_dict(self.config or TopicsConfig())
-        layers = None if self.layers is None else list(self.layers)
+        # numpy's numbers too, as a search over settings gives them
+        layers = None if self.layers is None else np.atleast_1d(np.array(self.layers)).tolist()
         given: tuple[tuple[dict[str, Any], str, Any], ...] = (
             (values, "seed", self.seed),
             (values["learning"], "rule", self.rule),
@@ -540,6 +551,12 @@ def _bags(texts: Counted, text: TextConfig, vocabulary: Vocabulary, name: str) -
 def _bag_rows(texts: Any, name: str) -> list[tuple[str, dict[str, Any]]]:
     if isinstance(texts, str):
         raise UserError("a list of texts is needed, not one string: put it in brackets")
+    table = isinstance(texts, Mapping) or hasattr(texts, "columns")  # its items are names
+    if table or not isinstance(texts, Iterable):
+        raise UserError(
+            f"{name}: found a {type(texts).__name__}; expected a list of texts or of lists of "
+            "tokens, or counts; of a table pass one column"
+        )
     rows = []
     for number, text in enumerate(texts):
         given = isinstance(text, str | bytes) or not hasattr(text, "__iter__")
@@ -565,6 +582,8 @@ def _counts(table: Any, size: int, name: str) -> Bags:
     else:
         rows, words = np.nonzero(table)
         counts = table[rows, words]
+    if counts.dtype.kind not in "biuf":
+        raise UserError(f"{name}: counts are whole numbers, found {counts.dtype}")
     good = (counts >= 0) & (counts <= MAX_COUNT) & (counts == np.floor(counts))
     if not good.all():
         place = int(np.argmin(good))

@@ -318,8 +318,8 @@ def _add_topics(commands) -> None:
         "train",
         help="learn binary codes of documents in layers, or a topic model beside them",
         description="Learn a document belief network: layers of bits above the words of a "
-        "document, trained with wake-sleep; or another model of documents. The same command again "
-        "goes on where an interrupted run stopped.",
+        "document, trained with (reweighted) wake-sleep; or another model of documents. The same "
+        "command again goes on where an interrupted run stopped.",
     )
     training.set_defaults(run=_topics_train)
     training.add_argument(
@@ -340,7 +340,8 @@ def _add_topics(commands) -> None:
     training.add_argument(
         "--rule",
         choices=("wake_sleep", "reweighted_wake_sleep", "variational", "coordinate_ascent"),
-        help="how it is learnt (default: wake_sleep, or the only one that the kind allows)",
+        help="how it is learnt (default: reweighted_wake_sleep, or the only one that the kind "
+        "allows)",
     )
     training.add_argument(
         "--layers",
@@ -348,7 +349,7 @@ def _add_topics(commands) -> None:
         help="units of each layer of a belief network, the one next to the words first",
     )
     _add_bags(training)
-    _add_training(training, "learning.steps=2000")
+    _add_training(training, "learning.epochs=30")
     _add_machine(training)
     training.add_argument("--quiet", action="store_true", help="no progress on stderr")
 

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from unicodedata import category
 
 from latentnlp.config import at_least
 from latentnlp.data.documents import LETTER
@@ -96,7 +97,9 @@ def choose_vocabulary(
     if not kept:
         raise UserError(f"{name}: {_nothing_left(len(words), total, out, text)}")
     for word in kept:
-        if not word.isprintable():  # a token that was given; a vocabulary has one word a line
+        # A token that was given; a vocabulary has one word a line. (Joiners, which words of Persian
+        # and Hindi have inside, are not "printable" but no harm.)
+        if not word.isprintable() and any(category(sign) in ("Cc", "Cs") for sign in word):
             raise UserError(f"{name}: the token {word!r} holds a tab, a line end or the like")
     chosen = Vocabulary.build(kept, max_size=text.max_size)
     return Vocabulary(

@@ -101,7 +101,7 @@ def _with_counts(bags: Bags, counts: np.ndarray) -> Bags:
 
 @dataclass(frozen=True, eq=False)
 class BagBatch:
-    """B documents with N entries, of which some may have count 0. On a rank without a row B is 0."""
+    """B documents with N entries, some perhaps of count 0. On a rank without a row B is 0."""
 
     number: int
     index: Tensor  # [B] int64, places in the corpus; stays on the CPU

@@ -28,17 +28,18 @@ from latentnlp.distributions.hierarchy import Hierarchy
 from latentnlp.document_models._contract import DocumentModel, Topics, log_unigram
 from latentnlp.document_models._normaliser import log_normaliser
 
-_COMMON = 0.6  # λ of a topic's words: 1 shows the most probable, 0 the most particular
+_COMMON = 0.4  # λ of a topic's words: 1 shows the most probable, 0 the most particular
+_ALIVE = 1e-4  # variance of q(z_k = 1 | x) over documents
 
 
 @dataclass(frozen=True)
 class Config:
-    layers: tuple[int, ...] = (100, 50)  # units of z_1, z_2, …, z_L
+    layers: tuple[int, ...] = (150, 50)  # units of z_1, z_2, …, z_L
     generator_hidden: int = 128  # size of h; 0: the words are drawn from z_1 itself
     recognition_hidden: int = 256  # deterministic units between the words and the layers of q
     active: float = 0.27  # p(z = 1) at the start
     scale: float = 0.1  # standard deviation of W_0 at the start
-    dropout: float = 0.1  # of h, in training
+    dropout: float = 0.0  # of h, in training
 
     def __post_init__(self) -> None:
         at_least(self, generator_hidden=0, recognition_hidden=1, scale=0, dropout=0)
@@ -97,10 +98,10 @@ class Generator(nn.Module):
         normaliser = log_normaliser(h, self.words, self.bias)  # [S, B]
         return (h * slope).sum(-1) + constant.squeeze(-1) - batch.lengths * normaliser
 
-    def words_with(self, z: Tensor, layer: int, unit: int, value: int) -> Tensor:
+    def words_with(self, z: Tensor, layer: int, unit: int, value: bool) -> Tensor:
         """p(w | z_l with one unit set to ``value``), [B, V]; layers below l are drawn from p."""
         z = z.clone()
-        z[:, unit] = value
+        z[:, unit] = float(value)
         for number in reversed(range(layer)):
             z = self.prior(z, number).sample(1).squeeze(0)
         return self.logits(z).softmax(-1)
@@ -208,28 +209,38 @@ class BeliefNetwork(DocumentModel):
             words_k      Σ_d q_dk p(w | z_d with unit k on) / Σ_d q_dk,     z_d ~ q(z | x_d)
             relevance    λ log words_k + (1 − λ) log (words_k / the same with unit k off)
 
-        q_dk = q(z_k = 1 | x_d). For a unit of a layer above, the layers below are drawn from p,
-        given the others of its layer. Units by the share of documents that have them.
+        q_dk = q(z_k = 1 | x_d), and λ = `_COMMON`. Of a unit that is on in most documents on and
+        off change places. For a unit of a layer above, the layers below are drawn from p given its
+        layer. A unit is alive where q_dk varies over documents.
         """
-        kept = list(batches)
-        return [self._topics(number, kept) for number in range(len(self.recognition.between) + 1)]
-
-    def _topics(self, number: int, batches: list[BagBatch]) -> Topics:
-        words = self.generator.bias.new_zeros(2, self.generator.sizes[number], self.vocabulary_size)
-        weight = words.new_zeros(words.shape[1])
+        device = self.generator.bias.device
+        company = []  # of each batch, z_1 … z_L and q(z_l = 1 | …)
         for batch in batches:
-            here = batch.to(words.device)
+            here = batch.to(device)
             layers = tuple(z[0] for z in as_layers(self.posterior(here).sample(1)))
-            on = self.means(here, layers)[number]  # [B, K]
-            weight += on.sum(0)
-            for unit in range(words.shape[1]):
-                for value in (0, 1):
-                    given = self.generator.words_with(layers[number], number, unit, value)
-                    words[value, unit] += on[:, unit] @ given
-        words = words / weight.clamp(min=1e-9)[None, :, None]
-        share = weight / max(1, sum(map(len, batches)))
+            company.append((layers, self.means(here, layers)))
+        return [self._topics(number, company) for number in range(len(self.generator.sizes))]
+
+    def _topics(
+        self, number: int, company: list[tuple[tuple[Tensor, ...], list[Tensor]]]
+    ) -> Topics:
+        on = torch.cat([means[number] for _, means in company])  # [D, K]
+        rare_on = on.mean(0) <= 0.5
+        weights = torch.where(rare_on, on, 1 - on) + 1e-12  # a dead unit speaks for all documents
+        words = on.new_zeros(2, on.shape[1], self.vocabulary_size)  # the common side, the rare one
+        start = 0
+        for layers, _ in company:
+            z = layers[number]
+            weight = weights[start : start + len(z)]
+            start += len(z)
+            for unit, one in enumerate(rare_on.tolist()):
+                for side, value in enumerate((not one, one)):
+                    given = self.generator.words_with(z, number, unit, value)
+                    words[side, unit] += weight[:, unit] @ given
+        words = words / weights.sum(0)[None, :, None]
         relevance = words[1].log() - (1 - _COMMON) * words[0].log()
-        return Topics.of(number + 1, words[1], relevance, share)
+        alive = on.var(0) > _ALIVE
+        return Topics.of(number + 1, words[1], relevance, weights.mean(0), rare_on, alive)
 
 
 def build(config: Config, frequencies: np.ndarray) -> BeliefNetwork:

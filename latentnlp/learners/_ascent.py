@@ -18,15 +18,16 @@ from latentnlp.document_models._contract import DocumentModel
 
 @dataclass(frozen=True)
 class AscentConfig:
-    """Adam, with a learning rate that rises for a moment and then falls to 0 as a cosine."""
+    """AdamW, with a learning rate that rises for a moment and then falls to 0 as a cosine."""
 
     learning_rate: float = 8e-3
     warm_up: float = 0.02  # share of the steps
+    weight_decay: float = 0.05  # of matrices, a step: times the learning rate
     averaging: float = 0.02  # of the weights, over this share of the steps; 0: none
     length_weight: float = 0.5  # α: a document counts N^−α; 0: by its words, 1: as any other
 
     def __post_init__(self) -> None:
-        at_least(self, learning_rate=0, warm_up=0, averaging=0, length_weight=0)
+        at_least(self, learning_rate=0, warm_up=0, weight_decay=0, averaging=0, length_weight=0)
         if self.averaging >= 1 or self.warm_up >= 1:
             raise ValueError(f"averaging = {self.averaging}, warm_up = {self.warm_up}: below 1")
 
@@ -50,7 +51,7 @@ class Objective(nn.Module):
 
 
 class Ascent:
-    """∇ Σ_d N_d^−α objective(d) / Σ_d N_d^−α, followed by Adam; and the average of its weights.
+    """∇ Σ_d N_d^−α objective(d) / Σ_d N_d^−α, followed by AdamW; and the average of its weights.
 
     log p(d) grows with the words of a document: for α = 0 a few long ones are what is learnt. With
     α = 1 the perplexity per document is climbed.
@@ -64,10 +65,13 @@ class Ascent:
         """steps: of the whole stage, over which the learning rate falls."""
         self.config, self.device = config, device
         self.objective = objective.to(device)
-        self.optimizer = torch.optim.Adam(
-            objective.parameters(),
-            lr=config.learning_rate,
-            fused=True,
+        parameters = list(objective.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1]},
+            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         rising = max(1, round(config.warm_up * steps))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(

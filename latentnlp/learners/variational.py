@@ -87,7 +87,8 @@ def build(
 ) -> Ascent:
     """Raises UserError where the estimator cannot take what the model draws."""
     objective = Variational(config, model, log_unigram).to(device)
-    nothing = batch_of_draws(*torch.zeros(2, 0, dtype=torch.int64), torch.zeros(1), len(log_unigram))
+    none = torch.zeros(0, dtype=torch.int64)
+    nothing = batch_of_draws(none, none, torch.zeros(1), len(log_unigram))
     try:
         with torch.random.fork_rng():
             objective(nothing.to(device))

@@ -65,7 +65,7 @@ class LearningConfig:
     ] = "reweighted_wake_sleep"
     epochs: int | None = None  # None: 90; of coordinate ascent 10
     documents: int | None = None  # of a batch; None: a fiftieth of all, and 20 to 200
-    thinned: float = 0.5  # share of the documents that an epoch has in part (not of coordinate ascent)
+    thinned: float = 0.5  # share of the documents that an epoch has in part; not of LDA
     patience: int | None = None  # epochs without a better dev score; None: run them all
     dev_samples: int = 10  # of the bound that dev is scored with
     wake_sleep: wake_sleep.Config = field(default_factory=wake_sleep.Config)

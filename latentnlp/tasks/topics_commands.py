@@ -124,8 +124,10 @@ class TrainOptions:
 
 def kind_overrides(kind: str | None, rule: str | None, layers: str | None) -> list[str]:
     """The settings that the command line has names for; a kind that one rule alone can teach
-    brings it along. Raises UserError for layers that are not whole numbers."""
+    brings it along. Raises UserError for layers that are not whole numbers, or of another kind."""
     found = []
+    if layers is not None and kind not in (None, "belief_network"):
+        raise UserError(f"--layers are of a belief network; a model of kind {kind!r} has none")
     if kind is not None:
         found.append(f"model.kind={kind}")
         if rule is None and kind != "belief_network":
@@ -144,6 +146,12 @@ def kind_overrides(kind: str | None, rule: str | None, layers: str | None) -> li
     return found
 
 
+def check_seed(name: str, seed: int) -> None:
+    """Raises UserError: torch takes no such seed."""
+    if seed >= 2**63:
+        raise UserError(f"{name} {seed} is too large: it has to be below 2^63")
+
+
 class Training(NamedTuple):
     """What a model is learnt from, mapped."""
 
@@ -156,6 +164,7 @@ def train_command(options: TrainOptions) -> TopicsModel:
     """Train a model and keep it in the run directory ``out``, going on where one stopped."""
     use_threads(options.threads)
     config = configuration.load(TopicsConfig, options.config, options.overrides)
+    check_seed("seed", config.seed)
     if options.train:
         folder = Path(options.train).is_dir()
         named = {"corpus": options.train, "train": ""} if folder else {"train": options.train}
@@ -189,12 +198,16 @@ def train_command(options: TrainOptions) -> TopicsModel:
 def training_files(config: TopicsConfig) -> dict[str, Path]:
     """The files of "train" and, where there is one, of "dev".
 
-    Raises UserError where the config names none, or one that is not there.
+    A folder stands for its part of that name. Raises UserError where the config names none, or one
+    that is not there.
     """
     data = config.data
     if not data.corpus and not data.train:
         raise UserError("nothing to train on: name a file of documents, or data.corpus in a TOML")
-    files = {"train": data.train, "dev": data.dev}
+    files = {
+        part: str(part_path(BagFolder(name), part)) if name and Path(name).is_dir() else name
+        for part, name in (("train", data.train), ("dev", data.dev))
+    }
     if data.corpus:
         corpus = BagFolder(data.corpus)
         files["train"] = str(part_path(corpus, "train"))
@@ -233,7 +246,9 @@ def _encoded(
             raise UserError("the documents could not be read")
         dev = load_bags(place / "dev") if (place / "dev").is_dir() else None
         vocabulary = Vocabulary.load(place / "vocabulary.tsv")
-        yield Training(load_bags(place / "train"), dev, vocabulary)
+        found = Training(load_bags(place / "train"), dev, vocabulary)
+        distributed.barrier()  # or the main process might be done, and delete them, before that
+        yield found
     finally:
         if distributed.is_main():
             shutil.rmtree(place, ignore_errors=True)
@@ -437,8 +452,9 @@ def layer_of(model: TopicsModel, number: int) -> Topics:
 def dream(model: TopicsModel, count: int, seed: int = 1) -> list[Dream]:
     """Documents drawn from the generator, as long as those of the training were.
 
-    Raises: UserError for a model that is no belief network.
+    Raises: UserError for a model that is no belief network, or a seed that is too large.
     """
+    check_seed("seed", seed)
     network = model.network
     if not isinstance(network, BeliefNetwork):
         raise UserError(
@@ -590,6 +606,7 @@ def evaluate_command(options: EvaluateOptions) -> None:
     use_threads(options.threads)
     if options.samples < 1 or options.seed < 0:
         raise UserError("--samples must be at least 1, --seed at least 0")
+    check_seed("--seed", options.seed)
     files = {"train": options.train, "dev": options.dev, "reference": options.reference}
     if Path(options.test).is_dir():
         corpus = BagFolder(options.test)

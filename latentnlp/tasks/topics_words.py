@@ -9,7 +9,9 @@ unit are often rare ones that happened to stand where the unit was on. So, fixed
     topics   by the mean NPMI of their words in these documents, the best first; a topic that shares
              more than ``SHARED`` words with those before it is left out
 
-NPMI as in `evaluation.topics`. It is measured on training documents, so scores on others are fair.
+NPMI as in `evaluation.topics`, but of n(a, b) − ``CAUTION`` √n(a, b) documents in which two words
+stand together: two rare words that met once would else be the best of pairs. It is measured on
+training documents, so scores on others are fair.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from latentnlp.document_models._contract import Topics
 CANDIDATES = 80
 SHARED = 3
 COUNT = 10  # n
+CAUTION = 2.0  # standard deviations of a Poisson count
 _DOCUMENTS = 20_000  # of training that are looked at, at most
 _CHUNK = 1000
 
@@ -45,17 +48,19 @@ def readable(topics: Topics, bags: Bags, seed: int = 1) -> Topics:
     return replace(topics, top=chosen, shown=_different(chosen, order))
 
 
-def pairwise_npmi(bags: Bags, words: Tensor, seed: int = 1) -> Tensor:
+def pairwise_npmi(bags: Bags, words: Tensor, seed: int = 1, caution: float = CAUTION) -> Tensor:
     """NPMI of all pairs of these words [W] in the documents of ``bags``, [W, W]; 0 on the diagonal.
 
-    Where there are very many documents, in some of them."""
+    Where there are very many documents, in some of them.
+    """
     rows = np.random.default_rng(seed).permutation(len(bags))[:_DOCUMENTS]
     together = torch.zeros(len(words), len(words))
     for start in range(0, len(rows), _CHUNK):
         batch = batch_of(bags, np.sort(rows[start : start + _CHUNK]))
         there = (batch.dense()[:, words] > 0).float()
         together += there.T @ there
-    alone, count = together.diagonal(), float(len(rows))
+    alone, count = together.diagonal().clone(), float(len(rows))
+    together = (together - caution * together.sqrt()).clamp(min=0)
     ratio = (together * count / (alone[:, None] * alone)).log() / -(together / count).log()
     never, always = together == 0, together == count
     npmi = ratio.masked_fill(never, -1.0).masked_fill(always, 0.0)

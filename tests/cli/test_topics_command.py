@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,11 @@ from toy_topics import (
     write_counted,
 )
 
+from latentnlp import UserError
+from latentnlp import config as configuration
 from latentnlp.cli import main
+from latentnlp.tasks.topics import TopicsConfig
+from latentnlp.tasks.topics_commands import training_files
 
 NEW = toy_records(45, seed=9)
 
@@ -327,6 +332,28 @@ print(sorted(heavy & set(sys.modules)), file=sys.stderr)
         assert word in done.stdout
 
 
+def test_the_example_of_a_setting_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["topics", "train", "--help"])
+    example = re.search(r"e\.g\.\s+--set\s+(\S+);", capsys.readouterr().out)
+    assert example is not None
+    config = configuration.load(TopicsConfig, None, [example[1]])
+    assert config != TopicsConfig()
+
+
+def test_a_folder_stands_for_its_part(tmp_path: Path) -> None:
+    """Of data.train for train, of data.dev for dev: never for test."""
+    folder = write_corpus(tmp_path / "corpus")
+    data = [f'data.train="{folder}"', f'data.dev="{folder}"']
+    assert training_files(configuration.load(TopicsConfig, None, data)) == {
+        "train": folder / "train.jsonl",
+        "dev": folder / "dev.jsonl",
+    }
+    corpus = [f'data.corpus="{folder}"', f'data.dev="{write_corpus(tmp_path / "no", dev=0)}"']
+    with pytest.raises(UserError, match="holds no dev"):
+        training_files(configuration.load(TopicsConfig, None, corpus))
+
+
 # --- bad input ------------------------------------------------------------------------------------
 
 
@@ -404,6 +431,8 @@ def test_bad_counts(
         (["--threads", "0"], "a process needs at least one thread"),
         (["--label-column", "kind"], "no document has the column or key 'kind'"),
         (["--seed", "-1"], "seed = -1 is below 0"),
+        (["--seed", str(2**64)], "is too large"),
+        (["--layers", "6,3", "--kind", "lda"], "a model of kind 'lda' has none"),
     ],
 )
 def test_bad_arguments(
@@ -442,9 +471,11 @@ def test_bad_models(refused: Refused, trained: Path, new: str, tmp_path: Path) -
         (["--layer", "0"], "no layer 0"),
         (["--words", "0"], "--words 0 is below 1"),
         (["--dreams", "-1"], "--dreams -1 is below 0"),
+        (["--dreams", "1", "--seed", str(2**64)], "is too large"),
     ):
         assert told in refused("topics", "show", trained, *arguments)
     assert "--samples must" in refused("evaluate", "topics", trained, new, "--samples", "0")
+    assert "is too large" in refused("evaluate", "topics", trained, new, "--seed", str(2**64))
     assert "no such file" in refused("evaluate", "topics", trained, tmp_path / "no.jsonl")
     folder = tmp_path / "somebody"
     folder.mkdir()

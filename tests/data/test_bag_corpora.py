@@ -159,6 +159,19 @@ def test_capitals_of_a_given_vocabulary():
 def test_specials_are_no_words():
     rows = [("", {"tokens": ["<pad>", "<unk>", "a"]})]
     assert bags_from_rows(rows, ALL).words() == ("a",)
+    with pytest.raises(UserError, match="holds a tab, a line end or the like"):
+        bags_from_rows([("", {"tokens": ["a\ud800"]})], ALL)
+
+
+@pytest.mark.parametrize("split", ["letters", "alphanumeric", "spaces"])
+def test_words_with_joiners_inside(split, tmp_path):
+    """Persian and Hindi write them with U+200C and U+200D: no letters, but no harm."""
+    words = ["می\u200cشود", "क्\u200dष"]
+    path = write(tmp_path / "d.txt", "\n".join(words) + "\n")
+    found = open_bags(path, TextConfig(split=split, min_documents=1, max_share=1))
+    assert sorted(found.words()) == sorted(words)
+    found.vocabulary.save(tmp_path / "vocabulary.tsv")
+    assert Vocabulary.load(tmp_path / "vocabulary.tsv") == found.vocabulary
 
 
 def test_english_stop_words():
@@ -394,6 +407,7 @@ def test_files_beside_of_another_length(kind, lines, told, tmp_path):
         ("d.jsonl", b'{"text": null}', r"line 1: 'text' must be a text or a list of tokens"),
         ("d.jsonl", b'{"tokens": ["a", 3]}', r"line 1: 'tokens' must be a text or a list"),
         ("d.jsonl", b'{"tokens": ["a\\tb"]}', r"the token 'a\\tb' holds a tab"),
+        ("d.jsonl", b'{"tokens": ["a\\nb"]}', r"the token 'a\\nb' holds a tab, a line end"),
         ("d.jsonl", b'{"text": "a", "label": []}', r"line 1: the label \('label'\) \[\] is"),
         ("d.tsv", b"text\tlabel\na\n", r"d\.tsv, line 2: 1 columns, but line 1 names 2"),
         ("d.csv", b'text\n"a\n', r"d\.csv, line 2: not CSV"),

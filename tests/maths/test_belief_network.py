@@ -7,8 +7,10 @@ import torch
 from tiny_documents import V, batch, every_code, every_document, network
 from torch.distributions import Bernoulli
 
+from latentnlp.data.bags import BagBatch
 from latentnlp.document_models._contract import log_weights
 from latentnlp.document_models._normaliser import log_normaliser
+from latentnlp.document_models.belief_network import BeliefNetwork
 
 LAYERS = [(3,), (2, 2), (2, 3, 1)]
 
@@ -153,3 +155,62 @@ def test_the_normaliser_and_its_gradient() -> None:
     torch.testing.assert_close(found, (h @ words.T + bias).logsumexp(-1))
     wanted = [one.double().requires_grad_() for one in (h, words, bias)]
     assert torch.autograd.gradcheck(log_normaliser, wanted)
+
+
+def planted() -> tuple[BeliefNetwork, BagBatch]:
+    """Unit 0 raises words 0 and 1 and is seldom on; unit 1, often on, raises 2 and 3; unit 2 is
+    never on."""
+    model = network((3, 2), generator_hidden=0, scale=0.0)
+    with torch.no_grad():
+        model.generator.words[:2, 0] = 3.0
+        model.generator.words[2:, 1] = 3.0
+        first = model.recognition.layers[0]
+        first.weight.zero_()
+        first.bias.copy_(torch.tensor([-3.0, 3.0, -40.0]))
+        model.recognition.length.bias.fill_(1.0)
+        model.recognition.words.zero_()
+        model.recognition.words[0] = 1.0
+        first.weight[0] = 0.3  # word 0 speaks for unit 0
+        first.weight[1] = -0.3  # and against unit 1
+    return model, batch([[0, 0], [1, 2], [3], []])
+
+
+def test_a_units_topic_is_the_side_that_is_rare() -> None:
+    model, documents = planted()
+    torch.manual_seed(1)
+    topics = model.topics([documents, documents])[0]
+    on = model.codes(documents)
+    assert topics.on.tolist() == [True, False, True]
+    torch.testing.assert_close(topics.share, torch.where(topics.on, on, 1 - on).mean(0))
+    # On, unit 0 raises 0 and 1; off, unit 1 no longer raises 2 and 3.
+    assert set(topics.top[0, :2].tolist()) == {0, 1}
+    assert set(topics.top[1, :2].tolist()) == {0, 1}
+    assert 2 not in topics.shown and {0, 1} <= set(topics.shown.tolist())
+    torch.testing.assert_close(topics.words.sum(1), torch.ones(3))
+
+
+def test_the_words_of_a_topic_are_the_average_over_its_documents() -> None:
+    """Enumerated: Σ_d q_d0 Σ_z q(z | d) p(w | z with unit 0 on) / Σ_d q_d0."""
+    model, documents = planted()
+    torch.manual_seed(1)
+    found = model.topics([documents] * 500)[0].words[0]
+    z, log_q = every_code(model, documents)
+    layer = z[0].clone()
+    layer[..., 0] = 1.0
+    words = (log_q.exp()[..., None] * model.generator.logits(layer).softmax(-1)).sum(0)  # [B, V]
+    on = model.codes(documents)[:, 0]
+    torch.testing.assert_close(found, (on @ words) / on.sum(), atol=0.01, rtol=0)
+
+
+def test_topics_of_the_layer_above_speak_through_the_layer_below() -> None:
+    model, documents = planted()
+    with torch.no_grad():
+        above = model.generator.between[0]
+        above.weight.zero_()
+        above.bias.fill_(-4.0)
+        above.weight[0, 1] = 8.0  # unit 1 of layer 2 turns unit 0 of layer 1 on
+    torch.manual_seed(1)
+    topics = model.topics([documents] * 300)[1]
+    assert topics.layer == 2 and topics.words.shape == (2, V)
+    toward = topics.words if topics.on[1] else 1 - topics.words
+    assert toward[1, :2].sum() > toward[0, :2].sum() + 0.1

@@ -168,8 +168,13 @@ def test_settings_of_the_constructor() -> None:
     with pytest.raises(UserError, match="no word is left"):
         DocumentBeliefNetwork(config=config).fit(TRAIN)
     assert DocumentBeliefNetwork(config=config, min_documents=2, device="cpu").fit(TRAIN).model_
+    for layers in (5, np.array([5]), (np.int64(5),)):  # as a search over settings gives them
+        network = quick(layers=layers).fit(TRAIN[:20])
+        assert network.model_ is not None
+        assert network.model_.config.belief_network.layers == (5,)
     for wrong, told in (
         ({"layers": ()}, "one layer of one unit"),
+        ({"layers": (5.5,)}, "must be an integer"),
         ({"rule": "wake_slep"}, "did you mean 'wake_sleep'"),
         ({"rule": "coordinate_ascent"}, "it takes wake_sleep or"),
         ({"max_share": 2.0}, r"max_share = 2.0 is not above 0"),
@@ -219,3 +224,41 @@ def test_bad_input(fitted: DocumentBeliefNetwork) -> None:
         fitted.topic_words(3)
     with pytest.raises(UserError, match="no document has a word to predict"):
         fitted.score([""])
+    with pytest.raises(UserError, match="texts: holds no document"):
+        fitted.score([])
+    with pytest.raises(UserError, match="samples = 0 is below 1"):
+        fitted.score(NEW, samples=0)
+    for draw in (lambda: fitted.score(NEW, seed=2**64), lambda: fitted.sample(1, 2**64)):
+        with pytest.raises(UserError, match="is too large"):
+            draw()
+    with pytest.raises(UserError, match="is too large"):
+        quick(seed=2**64).fit(TRAIN)
+
+
+class Frame:
+    """What a table of pandas is when one goes through it: its columns' names."""
+
+    columns = ("oak", "elm")
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, "found a NoneType; expected a list of texts"),
+        ({"oak": 1}, "found a dict; expected a list of texts"),
+        (Frame(), "found a Frame; expected a list of texts.*pass one column"),
+        (np.ones((2, len(WORDS)), complex), "counts are whole numbers, found complex128"),
+    ],
+)
+def test_what_is_no_list_of_texts(fitted: DocumentBeliefNetwork, given: Any, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        fitted.transform(given)
+
+
+@pytest.mark.parametrize("codes", [[[1.0], [1.0, 2.0]], [["a"] * 6], [1.0] * 6, [[np.nan] * 6]])
+def test_what_is_no_code(fitted: DocumentBeliefNetwork, codes: Any) -> None:
+    with pytest.raises(UserError, match=r"^codes are "):
+        fitted.inverse_transform(codes)
