@@ -460,7 +460,11 @@ class DocumentBeliefNetwork:
         return [[word for word, times in one.words for _ in range(times)] for one in found]
 
     def topic_words(self, layer: int = 1, count: int = 10) -> list[list[str]]:
-        """The words that speak most for each unit; of layer 1, unit k is column k of the codes."""
+        """The words that speak most for each unit; of layer 1, unit k is column k of the codes.
+
+        Of a unit that is on in most documents they are those of its being off: where
+        ``model_.topics[layer - 1].on`` is False.
+        """
         model = self._fitted()
         found = topics_commands.layer_of(model, layer)
         return [

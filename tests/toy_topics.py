@@ -29,6 +29,7 @@ SMALL = (
     "learning.epochs=30",
     "learning.documents=10",
     "learning.dev_samples=5",
+    "learning.rule=wake_sleep",
     "learning.wake_sleep.ascent.learning_rate=0.02",
     "learning.wake_sleep.ascent.averaging=0.05",
 )

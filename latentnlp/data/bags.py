@@ -6,7 +6,7 @@ a dense [documents, V] matrix.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -150,17 +150,13 @@ class BagBatch:
         return sums.index_add(-1, self.rows, values)
 
 
-Thinning = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""(counts [N] of B documents, number of entries of each [B]) → counts [N], as large or smaller."""
-
-
 def batch_of(
-    bags: Bags, rows: np.ndarray, number: int = 0, thinning: Thinning | None = None
+    bags: Bags, rows: np.ndarray, number: int = 0, counts: np.ndarray | None = None
 ) -> BagBatch:
-    """The documents of these numbers as one batch, in this order."""
+    """The documents of these numbers as one batch, in this order; ``counts``: of their entries,
+    instead of their own."""
     places, sizes = entries(bags.offsets, rows)
-    counts = bags.counts[places]
-    counts = (counts if thinning is None else thinning(counts, sizes)).astype(np.float32)
+    counts = (bags.counts[places] if counts is None else counts).astype(np.float32)
     document = np.repeat(np.arange(len(rows)), sizes)
     lengths = np.bincount(document, weights=counts, minlength=len(rows))
     return BagBatch(
@@ -252,20 +248,21 @@ class BagBatches:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
         for number in range(start, len(self)):
             rows = self._rows(order, number)
-            thinning = self._thinning(epoch, number) if self.thinned > 0 else None
-            yield batch_of(self.bags, rows, number, thinning)
+            counts = self._thinned(order, epoch, number) if self.thinned > 0 else None
+            yield batch_of(self.bags, rows, number, counts)
 
-    def _thinning(self, epoch: int, number: int) -> Thinning:
-        random = np.random.default_rng([self.seed, epoch, number, self._rank])
+    def _thinned(self, order: np.ndarray, epoch: int, number: int) -> np.ndarray:
+        """Counts of a rank's rows. The whole batch is thinned: all ranks learn what one would."""
+        random = np.random.default_rng([self.seed, epoch, number, 0])
+        places, sizes = entries(self.bags.offsets, self._whole(order, number))
+        some = random.random(len(sizes)) < self.thinned
+        kept = np.where(some, random.uniform(LEAST_KEPT, 1, len(sizes)), 1.0)
+        counts = random.binomial(self.bags.counts[places], np.repeat(kept, sizes))
+        mine = np.repeat(np.arange(len(sizes)) % self._world == self._rank, sizes)
+        return counts[mine]
 
-        def thin(counts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-            some = random.random(len(sizes)) < self.thinned
-            kept = np.where(some, random.uniform(LEAST_KEPT, 1, len(sizes)), 1.0)
-            return random.binomial(counts, np.repeat(kept, sizes))
-
-        return thin
+    def _whole(self, order: np.ndarray, number: int) -> np.ndarray:
+        return order[number * self.size : (number + 1) * self.size]
 
     def _rows(self, order: np.ndarray, number: int) -> np.ndarray:
-        rows = order[number * self.size : (number + 1) * self.size]
-        return rows[self._rank :: self._world]
-
+        return self._whole(order, number)[self._rank :: self._world]

@@ -45,6 +45,8 @@ class Config:
         at_least(self, generator_hidden=0, recognition_hidden=1, scale=0, dropout=0)
         if not self.layers or min(self.layers) < 1:
             raise ValueError(f"layers = {list(self.layers)}: one layer of one unit at the least")
+        if self.dropout >= 1:
+            raise ValueError(f"dropout = {self.dropout} would leave nothing: below 1")
         if not 0 < self.active < 1:
             raise ValueError(f"active = {self.active} is not between 0 and 1")
 
@@ -239,7 +241,7 @@ class BeliefNetwork(DocumentModel):
                     words[side, unit] += weight[:, unit] @ given
         words = words / weights.sum(0)[None, :, None]
         relevance = words[1].log() - (1 - _COMMON) * words[0].log()
-        alive = on.var(0) > _ALIVE
+        alive = on.var(0, correction=0) > _ALIVE
         return Topics.of(number + 1, words[1], relevance, weights.mean(0), rare_on, alive)
 
 

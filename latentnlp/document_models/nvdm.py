@@ -92,7 +92,8 @@ class NVDM(DocumentModel):
         below 0.01: Burda et al. 2016) are not shown.
         """
         with torch.no_grad():
-            codes = torch.cat([self.codes(batch) for batch in batches])
+            device = self.bias.device
+            codes = torch.cat([self.codes(batch.to(device)) for batch in batches])
             centred = codes - codes.mean(0)
             sign = torch.where(centred.pow(3).sum(0) < 0, -1.0, 1.0)
             toward = sign[:, None] * self.words.T  # [K, V]

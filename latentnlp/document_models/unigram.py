@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentnlp.config import at_least
 from latentnlp.data.bags import BagBatch
 from latentnlp.distributions.discrete import Latent, tensor_of
 from latentnlp.document_models._contract import DocumentModel, Topics
@@ -25,7 +24,8 @@ class Config:
     smoothing: float = 0.01  # ε, added to the count of every word
 
     def __post_init__(self) -> None:
-        at_least(self, smoothing=0)
+        if self.smoothing <= 0:
+            raise ValueError(f"smoothing = {self.smoothing} is not above 0: a word may be new")
 
 
 class Nothing:
@@ -47,12 +47,10 @@ class Unigram(DocumentModel):
     log_word: Tensor  # [V]
 
     def __init__(self, config: Config, frequencies: Tensor) -> None:
-        """frequencies: [V], of training. Raises ValueError where a word would be impossible."""
+        """frequencies: [V], of training."""
         super().__init__()
         self.vocabulary_size = len(frequencies)
         counts = frequencies.double() + config.smoothing
-        if not bool((counts > 0).all()):
-            raise ValueError("a word that never occurs needs smoothing above 0")
         self.register_buffer("log_word", (counts.log() - counts.sum().log()).float())
 
     def posterior(self, batch: BagBatch) -> Nothing:

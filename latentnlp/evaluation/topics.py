@@ -160,8 +160,8 @@ def perplexity(
 
     log_p: [D], natural logarithm of what `kind` says; −inf makes both infinite. lengths: [D], N_d,
     the words that log_p speaks of. `samples`: K, which "iw" must state.
-    Raises ValueError for other shapes, a NaN, a negative length or "iw" without K; UserError if no
-    document has a word.
+    Raises ValueError for other shapes, a negative length or "iw" without K; UserError for a NaN (of
+    a model that diverged) or if no document has a word.
     """
     if kind == "iw" and samples is None:
         raise ValueError("an importance-weighted bound must state its number of samples")
@@ -222,7 +222,10 @@ def _log_p_and_lengths(
         raise ValueError("a length is negative or NaN")
     table = np.column_stack([log_p, lengths])[lengths > 0]
     if np.isnan(table[:, 0]).any():
-        raise ValueError("a log p is NaN")
+        raise UserError(
+            "the log-likelihood of a document is not a number: the model has diverged; train it "
+            "again with a lower learning rate"
+        )
     if not len(table):
         raise UserError("no document has a word to predict: there is no perplexity")
     return table

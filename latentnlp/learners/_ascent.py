@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from latentnlp import distributed
 from latentnlp.config import at_least
@@ -27,6 +28,8 @@ class AscentConfig:
     length_weight: float = 0.5  # α: a document counts N^−α; 0: by its words, 1: as any other
 
     def __post_init__(self) -> None:
+        if not math.isfinite(self.learning_rate):
+            raise ValueError(f"learning_rate = {self.learning_rate} is not a number to step by")
         at_least(self, learning_rate=0, warm_up=0, weight_decay=0, averaging=0, length_weight=0)
         if self.averaging >= 1 or self.warm_up >= 1:
             raise ValueError(f"averaging = {self.averaging}, warm_up = {self.warm_up}: below 1")
@@ -79,14 +82,12 @@ class Ascent:
         )
         self.module = distributed.wrap(self.objective, device, unused=True)
         decay = 1 - 1 / max(1.0, config.averaging * steps)
-        self.average = AveragedModel(
-            objective.model, multi_avg_fn=get_ema_multi_avg_fn(decay)
-        ).eval()
+        self.average = Average(objective.model, decay)
 
     @property
     def averaged(self) -> DocumentModel:
         """The model with the averaged weights."""
-        return self.average.module
+        return self.average.model
 
     def step(self, batch: BagBatch) -> dict[str, Tensor]:
         batch = batch.to(self.device)
@@ -101,7 +102,7 @@ class Ascent:
         loss.backward()
         self.optimizer.step()
         self.schedule.step()
-        self.average.update_parameters(self.objective.model)
+        self.average.update(self.objective.model)
         return {
             "log_likelihood": climb.log_likelihood.detach().sum(),
             "weight": batch.lengths.sum(),
@@ -117,6 +118,28 @@ class Ascent:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
         }
+
+
+class Average:
+    """A copy of a model, whose weights follow it: a ← decay a + (1 − decay) w, after every step.
+
+    (torch's own `AveragedModel` asks the device for its counter at every step.)
+    """
+
+    def __init__(self, model: DocumentModel, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: DocumentModel) -> None:
+        mine, its = list(self.model.parameters()), list(model.parameters())
+        torch._foreach_lerp_(mine, its, 1 - self.decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state)
 
 
 def _rate(step: int, rising: int, steps: int) -> float:

@@ -110,6 +110,7 @@ class CoordinateAscent:
         """λ, and α, this far towards what the documents seen since the last move ask for."""
         for value in (self.counts, self.sums, self.totals):
             distributed.sum_over_processes(value)
+        rate = rate * (self.totals[0] > 0)  # documents without a word ask for nothing
         tokens, documents = self.totals.clamp_min(1)
         scale = self.model.tokens / tokens if self.config.online else 1.0
         self.model.concentration.lerp_(self.model.prior_word + scale * self.counts, rate)

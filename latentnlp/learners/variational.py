@@ -92,6 +92,6 @@ def build(
     try:
         with torch.random.fork_rng():
             objective(nothing.to(device))
-    except TypeError as error:
-        raise UserError(f"learning.variational.estimator: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise UserError(f"learning.variational: {error}") from None
     return Ascent(config.ascent, objective, steps, device)

@@ -127,6 +127,8 @@ def train(
     if not frequencies.sum():
         raise UserError("no training document has a word of the vocabulary: nothing to learn")
     network = build_network(config.model, frequencies).to(device)
+    if distributed.world_size() > 1:  # the same weights, but draws of their own
+        torch.manual_seed(config.seed + 1000 * distributed.rank())
     if config.learning.rule != "none":
         network = _learn(config, network, bags, dev, run, device, progress)
     return describe(config, network.eval(), bags, vocabulary)

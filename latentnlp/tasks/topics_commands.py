@@ -458,7 +458,7 @@ def dream(model: TopicsModel, count: int, seed: int = 1) -> list[Dream]:
     network = model.network
     if not isinstance(network, BeliefNetwork):
         raise UserError(
-            f"a model of kind {model.config.kind!r} does not dream: it has no generator"
+            f"a model of kind {model.config.kind!r} does not dream: a belief network does"
         )
     if count < 1:
         return []
@@ -547,9 +547,9 @@ def export_command(options: ExportOptions) -> None:
 
 
 def _vis_parts(model: TopicsModel, bags: Bags) -> Iterator[str]:
-    """JSON, a row at a time. A document's topics are its code, q(z_k = 1 | x) of a belief network,
-    made to add up to 1. Documents and words without an occurrence are left out: pyLDAvis divides
-    by their counts."""
+    """JSON, a row at a time. A document's topics are its code, q(z_k = 1 | x) of a belief network
+    (of a unit that speaks by being off q(z_k = 0 | x)), made to add up to 1. Documents
+    and words without an occurrence are left out: pyLDAvis divides by their counts."""
     layer = layer_of(model, 1)
     frequencies = bags.frequencies()
     seen = np.flatnonzero(frequencies)
@@ -563,7 +563,8 @@ def _vis_parts(model: TopicsModel, bags: Bags) -> Iterator[str]:
     first = True
     for batch, codes in model.codes(bags):
         filled = torch.from_numpy(lengths[batch.index.numpy()] > 0)
-        means = (codes + model.centre.cpu())[filled].double().clamp(min=1e-12)
+        means = (codes + model.centre.cpu())[filled].double()
+        means = torch.where(layer.on, means, 1 - means).clamp(min=1e-12)
         yield from _rows(means / means.sum(1, keepdim=True), first)
         first = first and not len(means)
     rest = {

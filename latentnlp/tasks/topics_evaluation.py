@@ -42,7 +42,7 @@ class Evaluation:
 
     elbo: PerplexityScore
     bound: PerplexityScore
-    completion: PerplexityScore
+    completion: PerplexityScore | None  # None: no document has two words
     coherence: dict[str, CoherenceScore]  # by layer, of the topics shown and of all
     diversity: dict[str, DiversityScore]
     units: UnitsScore | None
@@ -87,17 +87,26 @@ def evaluate(
     """
     elbo, bound = bounds(model.network, test, samples, seed)
     lengths = test.lengths()
-    first, second = halves(test, seed)
-    completed = completion(model.network, first, second, min(samples, 100), seed)
+    completed = _completed(model.network, test, min(samples, 100), seed)
     coherence, diversity = topic_scores(model, test if reference is None else reference)
     return Evaluation(
         scores.perplexity(elbo, lengths, "elbo", samples),
         scores.perplexity(bound, lengths, "iw", samples),
-        scores.perplexity(completed, second.lengths(), "completion", min(samples, 100)),
+        completed,
         coherence,
         diversity,
         *_code_scores(model, test, training, dev),
     )
+
+
+def _completed(
+    model: DocumentModel, bags: Bags, samples: int, seed: int
+) -> PerplexityScore | None:
+    first, second = halves(bags, seed)
+    if not second.lengths().any():
+        return None
+    log_p = completion(model, first, second, samples, seed)
+    return scores.perplexity(log_p, second.lengths(), "completion", samples)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from latentnlp.data.bags import Bags
+from latentnlp.document_models._contract import Topics
 from latentnlp.document_models.belief_network import BeliefNetwork
 from latentnlp.report.chart import Point
 from latentnlp.report.topics import Branch, DocumentMap, write_topics_report
@@ -53,11 +54,17 @@ def write_report(
         places=document_map(model, bags),
         dreams=dream(model, _DREAMS, config.seed) if dreams else [],
         names={
-            (layer.layer, unit): " ".join(word for word, _ in topic_words(model, layer, unit, 3))
+            (layer.layer, unit): name_of(model, layer, unit)
             for layer in model.topics
             for unit in range(len(layer.relevance))
         },
     )
+
+
+def name_of(model: TopicsModel, layer: Topics, unit: int) -> str:
+    """What it says that a unit is on, in three words."""
+    words = " ".join(word for word, _ in topic_words(model, layer, unit, 3))
+    return words if layer.on[unit] else f"not {words}"
 
 
 def branches(model: TopicsModel) -> list[Branch]:

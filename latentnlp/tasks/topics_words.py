@@ -60,10 +60,10 @@ def pairwise_npmi(bags: Bags, words: Tensor, seed: int = 1, caution: float = CAU
         there = (batch.dense()[:, words] > 0).float()
         together += there.T @ there
     alone, count = together.diagonal().clone(), float(len(rows))
+    always = together == count
     together = (together - caution * together.sqrt()).clamp(min=0)
     ratio = (together * count / (alone[:, None] * alone)).log() / -(together / count).log()
-    never, always = together == 0, together == count
-    npmi = ratio.masked_fill(never, -1.0).masked_fill(always, 0.0)
+    npmi = ratio.masked_fill(together == 0, -1.0).masked_fill(always, 0.0)
     return npmi.fill_diagonal_(0.0)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from latentnlp.checkpoint import write_text
 from latentnlp.cli import run as run_command
+from latentnlp.errors import UserError
 from latentnlp.run import use_threads
 from latentnlp.tasks.topics_commands import (
     ReadOptions,
@@ -28,6 +29,8 @@ from latentnlp.tasks.topics_report import write_report
 
 def main() -> None:
     options = parse()
+    if options.samples < 1:
+        raise UserError(f"--samples {options.samples}: at least 1")
     use_threads(options.threads)
     corpus = corpus_of(read_config(options.run))
     model = load_model(options.run, options.device)

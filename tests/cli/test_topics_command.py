@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from command import Command, Refused
 from toy_topics import (
     FAST,
@@ -32,7 +34,7 @@ from latentnlp import UserError
 from latentnlp import config as configuration
 from latentnlp.cli import main
 from latentnlp.tasks.topics import TopicsConfig
-from latentnlp.tasks.topics_commands import training_files
+from latentnlp.tasks.topics_commands import ReadOptions, load_model, read_new, training_files
 
 NEW = toy_records(45, seed=9)
 
@@ -159,6 +161,22 @@ def test_export(latentnlp: Command, trained: Path, tmp_path: Path) -> None:
     assert found["term_frequency"] == [tokens.count(word) for word in found["vocab"]]
     vis = pytest.importorskip("pyLDAvis")
     assert vis.prepare(**found).topic_coordinates.shape[0] == 6
+
+
+def test_export_of_units_that_speak_by_being_off(
+    latentnlp: Command, trained: Path, new: str, tmp_path: Path
+) -> None:
+    """Their words are those of the documents that do not have them, and so are their shares."""
+    model = load_model(trained, "cpu")
+    layer = model.topics[0]
+    on = torch.arange(len(layer.on)) % 2 == 0
+    topics = [replace(layer, on=on), *model.topics[1:]]
+    replace(model, topics=topics).save(tmp_path / "other")
+    done = latentnlp("topics", "export", tmp_path / "other", new)
+    means = model.transform(read_new(model, new, ReadOptions())) + model.centre
+    means = np.where(on, means, 1 - means)
+    expected = means / means.sum(1, keepdims=True)
+    np.testing.assert_allclose(json.loads(done.out)["doc_topic_dists"], expected, atol=1e-5)
 
 
 def test_training_again_goes_on(latentnlp: Command, tmp_path: Path) -> None:
@@ -432,6 +450,10 @@ def test_bad_counts(
         (["--label-column", "kind"], "no document has the column or key 'kind'"),
         (["--seed", "-1"], "seed = -1 is below 0"),
         (["--seed", str(2**64)], "is too large"),
+        (
+            ["--set", "learning.reweighted_wake_sleep.ascent.learning_rate=1e9"],
+            "lower learning rate",
+        ),
         (["--layers", "6,3", "--kind", "lda"], "a model of kind 'lda' has none"),
     ],
 )

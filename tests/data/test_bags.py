@@ -147,8 +147,8 @@ def test_draws_are_a_batch(words, rows, documents):
     expected = torch.zeros(documents, 5)
     for word, row in zip(words, rows, strict=True):
         expected[row, word] += 1
-    drawn = (torch.tensor(values, dtype=torch.int64) for values in (words, rows))
-    batch = batch_of_draws(*drawn, expected.sum(1), vocabulary_size=5)
+    words, rows = (torch.tensor(values, dtype=torch.int64) for values in (words, rows))
+    batch = batch_of_draws(words, rows, expected.sum(1), vocabulary_size=5)
     assert batch.dense().tolist() == expected.tolist()
     assert batch.lengths.tolist() == expected.sum(1).tolist() and batch.tokens == len(words)
     assert batch.starts.tolist() == sorted(batch.starts.tolist())
@@ -226,6 +226,54 @@ def test_the_same_on_a_gpu(counts):
     torch.testing.assert_close(there.dense().cpu(), batch.dense())
     found = there.weighted_sum(vectors.cuda()).cpu()
     torch.testing.assert_close(found, batch.weighted_sum(vectors))
+
+
+def thinned_bags() -> Bags:
+    """60 documents of 500 tokens, which a share of at least 0.2 leaves well above 0."""
+    return bags_of(np.full((60, 5), 100))
+
+
+def test_thinning_keeps_a_random_share_of_each_document():
+    bags = thinned_bags()
+    kept = [b.lengths / 500 for e in range(20) for b in BagBatches(bags, 9, thinned=1).epoch(e)]
+    shares = torch.cat(kept).double()
+    # Uniform between 0.2 and 1: mean 0.6, deviation 0.8 / √12, over 1,200 documents.
+    assert abs(shares.mean() - 0.6) < 4 * 0.8 / np.sqrt(12 * 1200)
+    assert abs(shares.std() - 0.8 / np.sqrt(12)) < 0.02
+    assert 0.1 < shares.min() < 0.3 and 0.9 < shares.max() <= 1
+
+
+def test_thinning_leaves_the_other_documents_as_they_are():
+    epochs = range(20)
+    some = [b for e in epochs for b in BagBatches(thinned_bags(), 9, thinned=0.3).epoch(e)]
+    untouched = torch.cat([batch.lengths for batch in some]) == 500
+    assert abs(untouched.double().mean() - 0.7) < 0.06
+    for batch in some:
+        assert batch.dense().sum(1).tolist() == batch.lengths.tolist()
+        assert batch.tokens == batch.lengths.sum() and bool((batch.counts <= 100).all())
+    # What is scored or coded is whole.
+    assert all((batch.counts == 100).all() for batch in BagBatches(thinned_bags(), 9, thinned=1))
+
+
+def test_thinning_is_of_seed_epoch_and_place():
+    def counts_of(epoch: int, start: int = 0, seed: int = 2) -> list[list[float]]:
+        batches = BagBatches(thinned_bags(), 9, seed=seed, shuffle=True, thinned=0.5)
+        return [batch.counts.tolist() for batch in batches.epoch(epoch, start)]
+
+    assert counts_of(3) == counts_of(3) and counts_of(3, start=4) == counts_of(3)[4:]
+    assert counts_of(3) != counts_of(4) and counts_of(3) != counts_of(3, seed=3)
+
+
+def test_ranks_thin_as_one_process_does(counts):
+    bags = bags_of(counts)
+    one, first, second = (
+        BagBatches(bags, 6, shuffle=True, thinned=1, rank=rank, world=world).epoch(2)
+        for rank, world in ((0, 1), (0, 2), (1, 2))
+    )
+    for whole, even, odd in zip(one, first, second, strict=True):
+        table = whole.dense().tolist()
+        assert even.dense().tolist() == table[0::2] and odd.dense().tolist() == table[1::2]
+        assert even.tokens + odd.tokens == whole.tokens
 
 
 @pytest.mark.parametrize("wrong", [{"size": 0}, {"size": 2, "rank": 1}, {"size": 2, "rank": -1}])

@@ -314,8 +314,10 @@ def test_entries_of_count_0_say_nothing() -> None:
 def test_batches_without_a_word(counts: np.ndarray, online: bool) -> None:
     found = model()
     learner = CoordinateAscent(Config(online=online), found, 0, CPU)
+    before = found.concentration.clone()
     values = learner.step(whole(counts))
     learner.end_epoch()
+    torch.testing.assert_close(found.concentration, before)
     assert float(values["log_likelihood"]) == pytest.approx(0.0, abs=1e-9)
     assert bool(found.concentration.isfinite().all())
     assert log_weights(found, whole(counts), 2).shape == (2, len(counts))

@@ -149,7 +149,7 @@ def test_topics() -> None:
     codes[:, 0] = 0.2
     codes[0, 0], codes[:3, 1] = -3.0, 4.0
     built.codes = lambda batch: codes if batch == "all" else codes[batch]  # type: ignore
-    (topics,) = built.topics([range(4), range(4, 10)])  # type: ignore
+    (topics,) = built.topics([torch.arange(4), torch.arange(4, 10)])  # type: ignore
     assert topics.layer == 1 and topics.words.shape == topics.relevance.shape == (K, V)
     torch.testing.assert_close(topics.words.sum(-1), torch.ones(K, dtype=torch.float64))
     assert topics.relevance.argmax(-1)[:2].tolist() == [1, 2]

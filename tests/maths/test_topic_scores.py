@@ -92,11 +92,17 @@ def test_perplexity_says_how_many_samples() -> None:
 
 @pytest.mark.parametrize(
     ("log_p", "lengths"),
-    [([-1.0], [1, 2]), ([[-1.0]], [[1]]), ([-1.0], [-1]), ([-1.0], [NAN]), ([NAN], [1])],
+    [([-1.0], [1, 2]), ([[-1.0]], [[1]]), ([-1.0], [-1]), ([-1.0], [NAN])],
 )
 def test_perplexity_of_nonsense(log_p: Any, lengths: Any) -> None:
     with pytest.raises(ValueError):
         perplexity(log_p, lengths, "exact")
+
+
+def test_perplexity_of_a_model_that_diverged() -> None:
+    with pytest.raises(UserError, match=r"is not a number: .* lower learning rate"):
+        perplexity([NAN, -1.0], [1, 1], "elbo")
+    assert perplexity([NAN, -1.0], [0, 1], "elbo").per_document == pytest.approx(math.e)
 
 
 def test_no_perplexity_without_words() -> None:

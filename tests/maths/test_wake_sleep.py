@@ -248,6 +248,19 @@ def test_documents_count_by_their_length(α: float) -> None:
     torch.testing.assert_close(-found, exact, atol=1e-5, rtol=1e-4)
 
 
+def test_matrices_decay_and_biases_do_not() -> None:
+    """A batch without a word has no gradient: only the decay is left."""
+    model = network((2,))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    config = wake_sleep.Config(AscentConfig(learning_rate=0.1, weight_decay=0.5, warm_up=0))
+    learner = wake_sleep.build(config, model, 4, torch.device("cpu"))
+    learner.step(batch([[]]))
+    # The first step's rate is half of the peak: it rises for one step at the least.
+    for name, p in model.named_parameters():
+        factor = 1 - 0.05 * 0.5 if p.dim() > 1 else 1.0
+        torch.testing.assert_close(p.detach(), before[name] * factor)
+
+
 def test_the_averaged_weights_follow_the_model() -> None:
     model = network((2,), scale=0.1)
     learner = builders(model, 10)["wake_sleep"]()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from latentnlp.document_models._contract import Topics
 from latentnlp.errors import UserError
 from latentnlp.report.topics import (
     Branch,
@@ -21,7 +23,7 @@ from latentnlp.report.topics import (
     tsv_lines,
     write_topics_report,
 )
-from latentnlp.tasks.topics_report import principal
+from latentnlp.tasks.topics_report import name_of, principal
 
 NASTY = ("<b>a", "R&D", "\u202eטוב", "\x1b[2J", '"x"')
 TOPICS = [
@@ -148,6 +150,15 @@ def test_principal_components() -> None:
     correlation = torch.corrcoef(torch.stack([x, a]))[0, 1]
     assert correlation > 0.95  # of the right sign too: its largest entry is positive
     assert principal(torch.ones(4, 3))[1] == (0.0, 0.0)
+
+
+def test_what_it_says_that_a_unit_is_on() -> None:
+    """Its words; of a unit that speaks by being off, that they are not there."""
+    scores = torch.tensor([[4.0, 3, 2, 1], [1, 2, 3, 4]])
+    layer = Topics.of(1, scores / 10, scores, torch.tensor([0.2, 0.3]), torch.tensor([True, False]))
+    model = SimpleNamespace(words=("oak", "elm", "yew", "<b>"))
+    assert name_of(model, layer, 0) == "oak elm yew"  # type: ignore[arg-type]
+    assert name_of(model, layer, 1) == "not <b> yew elm"  # type: ignore[arg-type]
 
 
 def test_terminal() -> None:
