@@ -131,9 +131,9 @@ _PYRO = System("pyro", ("pyro-ppl", "torch"))
 SYSTEMS = {
     "latentnlp": _latentnlp(),
     "latentnlp-wake_sleep": _latentnlp('learning.rule="wake_sleep"'),
-    "latentnlp-one_layer": _latentnlp("model.belief_network.layers=[200]"),
+    "latentnlp-one_layer": _latentnlp("model.belief_network.layers=[250]"),
     "latentnlp-vimco": _variational("vimco"),
-    "latentnlp-disarm": _variational("disarm", "model.belief_network.layers=[200]"),
+    "latentnlp-disarm": _variational("disarm", "model.belief_network.layers=[250]"),
     "latentnlp-rloo": _variational(
         "score_function", 'learning.variational.baselines=["leave_one_out"]'
     ),

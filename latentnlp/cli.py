@@ -364,6 +364,12 @@ def _add_topics(commands) -> None:
     _add_model(inferring)
     inferring.add_argument("-o", "--output", default="-", metavar="FILE", help="codes (stdout)")
     inferring.add_argument(
+        "--raw",
+        action="store_true",
+        help="codes as they are (probabilities of bits, shares of LDA's topics), not counted from "
+        "their mean in training",
+    )
+    inferring.add_argument(
         "--format", choices=("jsonl", "npz"), help="default: by the name of FILE, else jsonl"
     )
     _add_bags(inferring)
@@ -468,6 +474,7 @@ def _topics_infer(options: argparse.Namespace) -> None:
             reading=_bag_reading(options),
             device=options.device,
             threads=options.threads,
+            raw=options.raw,
         )
     )
 

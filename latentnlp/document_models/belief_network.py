@@ -2,7 +2,7 @@ r"""The document belief network: layers of bits above a distribution of words.
 
     generator     p(z_L) Π_l p(z_l | z_{l+1}) Π_n p(w_n | z_1)
                   p(z_l = 1 | z_{l+1}) = σ(W_l z_{l+1} + b_l)
-                  p(w | z_1) = softmax(W_0 h + b_0),   h = tanh(G z_1 + g)    (or h = z_1)
+                  p(w | z_1) = softmax(W_0 h + b_0),   h = z_1    (or h = tanh(G z_1 + g))
     recognition   q(z_1 | x) Π_l q(z_{l+1} | z_l, x),   factorial Bernoullis
 
 The generator is a sigmoid belief network (Neal 1992); the pair, a Helmholtz machine (Dayan, Hinton,
@@ -34,8 +34,8 @@ _ALIVE = 1e-4  # variance of q(z_k = 1 | x) over documents
 
 @dataclass(frozen=True)
 class Config:
-    layers: tuple[int, ...] = (150, 50)  # units of z_1, z_2, …, z_L
-    generator_hidden: int = 128  # size of h; 0: the words are drawn from z_1 itself
+    layers: tuple[int, ...] = (200, 50)  # units of z_1, z_2, …, z_L
+    generator_hidden: int = 0  # size of h; 0: the words are drawn from z_1 itself
     recognition_hidden: int = 256  # deterministic units between the words and the layers of q
     active: float = 0.27  # p(z = 1) at the start
     scale: float = 0.1  # standard deviation of W_0 at the start

@@ -63,7 +63,7 @@ class LearningConfig:
     rule: Literal[
         "wake_sleep", "reweighted_wake_sleep", "variational", "coordinate_ascent", "none"
     ] = "reweighted_wake_sleep"
-    epochs: int | None = None  # None: 90; of coordinate ascent 10
+    epochs: int | None = None  # None: 60; of coordinate ascent 10
     documents: int | None = None  # of a batch; None: a fiftieth of all, and 20 to 200
     thinned: float = 0.5  # share of the documents that an epoch has in part; not of LDA
     patience: int | None = None  # epochs without a better dev score; None: run them all
@@ -147,7 +147,7 @@ def _learn(
     settings, classical = config.learning, config.learning.rule == "coordinate_ascent"
     epochs = settings.epochs
     if epochs is None:
-        epochs = 10 if classical else 90
+        epochs = 10 if classical else 60
     batches = BagBatches(
         bags,
         settings.documents or min(200, max(20, round(len(bags) / 50))),

@@ -357,13 +357,14 @@ class InferOptions:
     documents: str
     output: str = STDIN
     format: Literal["jsonl", "npz"] | None = None  # None: by the name of the output
+    raw: bool = False  # codes not centred
     reading: ReadOptions = ReadOptions()
     device: str = "auto"
     threads: int = 1
 
 
 def infer_command(options: InferOptions) -> None:
-    """The centred code of every document, in order."""
+    """The code of every document, in order; centred unless ``raw``."""
     use_threads(options.threads)
     as_npz = (options.format or Path(options.output).suffix) in ("npz", ".npz")
     if as_npz and options.output == STDIN:
@@ -371,6 +372,8 @@ def infer_command(options: InferOptions) -> None:
     if options.output != STDIN:
         check_writable(options.output)
     model = load_model(options.model, options.device)
+    if options.raw:
+        model = replace(model, centre=torch.zeros_like(model.centre))
     bags = read_new(model, options.documents, options.reading)
     if as_npz:
         write_npz(Path(options.output), model, bags)

@@ -99,9 +99,7 @@ def evaluate(
     )
 
 
-def _completed(
-    model: DocumentModel, bags: Bags, samples: int, seed: int
-) -> PerplexityScore | None:
+def _completed(model: DocumentModel, bags: Bags, samples: int, seed: int) -> PerplexityScore | None:
     first, second = halves(bags, seed)
     if not second.lengths().any():
         return None

@@ -86,6 +86,14 @@ def test_from_documents_to_scores(
         assert one["code"] == [round(value, 6) for value in one["code"]]
     assert len({tuple(one["on"]) for one in codes}) > 1
 
+    raw = codes_of(latentnlp("topics", "infer", trained, new, "--raw").out)
+    for one, other in zip(raw, codes, strict=True):
+        assert all(0 <= value <= 1 for value in one["code"])
+        assert one["on"] == other["on"] == [k for k, p in enumerate(one["code"]) if p > 0.5]
+    shift = np.array(raw[0]["code"]) - codes[0]["code"]
+    for one, other in zip(raw, codes, strict=True):
+        np.testing.assert_allclose(one["code"], other["code"] + shift, atol=3e-6)
+
     place = tmp_path / "codes.npz"
     assert latentnlp("topics", "infer", trained, new, "-o", place) == (0, "", "")
     with np.load(place, allow_pickle=False) as arrays:
@@ -451,7 +459,7 @@ def test_bad_counts(
         (["--seed", "-1"], "seed = -1 is below 0"),
         (["--seed", str(2**64)], "is too large"),
         (
-            ["--set", "learning.reweighted_wake_sleep.ascent.learning_rate=1e9"],
+            ["--set", "learning.reweighted_wake_sleep.ascent.learning_rate=1e30"],
             "lower learning rate",
         ),
         (["--layers", "6,3", "--kind", "lda"], "a model of kind 'lda' has none"),
