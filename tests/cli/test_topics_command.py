@@ -459,8 +459,10 @@ def test_bad_counts(
         (["--seed", "-1"], "seed = -1 is below 0"),
         (["--seed", str(2**64)], "is too large"),
         (
-            ["--rule", "reweighted_wake_sleep"]
-            + ["--set", "learning.reweighted_wake_sleep.ascent.learning_rate=1e30"],
+            [
+                *("--rule", "reweighted_wake_sleep"),
+                *("--set", "learning.reweighted_wake_sleep.ascent.learning_rate=1e30"),
+            ],
             "lower learning rate",
         ),
         (["--layers", "6,3", "--kind", "lda"], "a model of kind 'lda' has none"),
