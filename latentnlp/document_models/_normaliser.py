@@ -30,7 +30,7 @@ class _LogNormaliser(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         h, words, table, total = ctx.saved_tensors
-        p = table * (gradients[0][:, None] / total)
+        p = table * (grad_outputs[0][:, None] / total)
         return p @ words, p.T @ h, p.sum(0)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from latentnlp.config import at_least
 from latentnlp.data.bags import BagBatch, batch_of_draws
 from latentnlp.distributions.bernoulli import Bernoulli
-from latentnlp.distributions.discrete import Latent
+from latentnlp.distributions.discrete import Discrete, Latent
 from latentnlp.distributions.hierarchy import Hierarchy
 from latentnlp.document_models._contract import DocumentModel, Topics, log_unigram
 from latentnlp.document_models._normaliser import log_normaliser
@@ -189,9 +189,7 @@ class BeliefNetwork(DocumentModel):
     def codes(self, batch: BagBatch) -> Tensor:
         """q(z_1 = 1 | x)."""
         q = self.posterior(batch)
-        first = q.first if isinstance(q, Hierarchy) else q
-        assert isinstance(first, Bernoulli)
-        return first.mean()
+        return _mean(q.first if isinstance(q, Hierarchy) else q)
 
     def means(self, batch: BagBatch, below: tuple[Tensor, ...]) -> list[Tensor]:
         """q(z_l = 1 | z_{l−1}, x) of every layer, [B, K_l]; ``below``: z_1 … z_L, [B, K_l]."""
@@ -199,7 +197,7 @@ class BeliefNetwork(DocumentModel):
         if isinstance(q, Bernoulli):
             return [q.mean()]
         conditionals = zip(q.conditionals, below, strict=False)
-        return [self.codes(batch), *(given(z[None]).mean()[0] for given, z in conditionals)]
+        return [self.codes(batch), *(_mean(given(z[None]))[0] for given, z in conditionals)]
 
     def decode(self, codes: Tensor) -> Tensor:
         return self.generator.logits(codes).log_softmax(-1)
@@ -243,6 +241,11 @@ class BeliefNetwork(DocumentModel):
         relevance = words[1].log() - (1 - _COMMON) * words[0].log()
         alive = on.var(0, correction=0) > _ALIVE
         return Topics.of(number + 1, words[1], relevance, weights.mean(0), rare_on, alive)
+
+
+def _mean(q: Discrete) -> Tensor:
+    assert isinstance(q, Bernoulli)
+    return q.mean()
 
 
 def build(config: Config, frequencies: np.ndarray) -> BeliefNetwork:

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +44,15 @@ class Climb:
     loss: Tensor | float = 0.0  # [B] of baselines, to be made small
 
 
-class Objective(nn.Module):
+Model = TypeVar("Model", bound=DocumentModel)
+
+
+class Objective(nn.Module, Generic[Model]):
     """The equation of one learning rule over the parameters of a model: what DDP wraps."""
 
-    model: DocumentModel
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
 
     def forward(self, batch: BagBatch) -> Climb:
         raise NotImplementedError
@@ -63,7 +68,7 @@ class Ascent:
     unit = "word"
 
     def __init__(
-        self, config: AscentConfig, objective: Objective, steps: int, device: torch.device
+        self, config: AscentConfig, objective: Objective[Any], steps: int, device: torch.device
     ) -> None:
         """steps: of the whole stage, over which the learning rate falls."""
         self.config, self.device = config, device
@@ -132,8 +137,8 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: DocumentModel) -> None:
-        mine, its = list(self.model.parameters()), list(model.parameters())
-        torch._foreach_lerp_(mine, its, 1 - self.decay)
+        for mine, its in zip(self.model.parameters(), model.parameters(), strict=True):
+            mine.lerp_(its, 1 - self.decay)
 
     def state_dict(self) -> dict[str, Any]:
         return self.model.state_dict()

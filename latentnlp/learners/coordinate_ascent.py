@@ -110,11 +110,11 @@ class CoordinateAscent:
         """λ, and α, this far towards what the documents seen since the last move ask for."""
         for value in (self.counts, self.sums, self.totals):
             distributed.sum_over_processes(value)
-        rate = rate * (self.totals[0] > 0)  # documents without a word ask for nothing
+        seen = self.totals[0] > 0  # documents without a word ask for nothing
         tokens, documents = self.totals.clamp_min(1)
         scale = self.model.tokens / tokens if self.config.online else 1.0
-        self.model.concentration.lerp_(self.model.prior_word + scale * self.counts, rate)
-        self.mean_log.lerp_(self.sums / documents, rate)
+        self.model.concentration.lerp_(self.model.prior_word + scale * self.counts, rate * seen)
+        self.mean_log.lerp_(self.sums / documents, rate * seen)
         if self.config.learn_prior:
             prior = self.model.prior_topic
             prior.copy_(most_likely(self.mean_log, prior))

@@ -36,11 +36,10 @@ class Config:
             raise ValueError("wake = sleep = 0: the recognition network would learn nothing")
 
 
-class ReweightedWakeSleep(Objective):
+class ReweightedWakeSleep(Objective[BeliefNetwork]):
     def __init__(self, config: Config, model: BeliefNetwork) -> None:
-        super().__init__()
+        super().__init__(model)
         self.config = config
-        self.model: BeliefNetwork = model
 
     def forward(self, batch: BagBatch) -> Climb:
         q = self.model.posterior(batch)

@@ -39,14 +39,15 @@ class Config:
         at_least(self, samples=1)
 
 
-class Variational(Objective):
+class Variational(Objective[DocumentModel]):
     """The reward is counted from what a unigram model gives the document, and per word: one that
     grew with the length of a document would drown the others, and no baseline could follow it."""
 
+    log_unigram: Tensor
+
     def __init__(self, config: Config, model: DocumentModel, log_unigram: Tensor) -> None:
         """log_unigram: [V]. Raises UserError for an estimator or a baseline that there is not."""
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.register_buffer("log_unigram", log_unigram[:, None])
         self.estimator = _estimator(config, len(log_unigram))
         self.reads = "nvil" in config.estimator or "neural" in config.baselines

@@ -23,11 +23,7 @@ class Config:
     ascent: AscentConfig = field(default_factory=AscentConfig)
 
 
-class WakeSleep(Objective):
-    def __init__(self, model: BeliefNetwork) -> None:
-        super().__init__()
-        self.model: BeliefNetwork = model
-
+class WakeSleep(Objective[BeliefNetwork]):
     def forward(self, batch: BagBatch) -> Climb:
         with torch.no_grad():
             q = self.model.posterior(batch)

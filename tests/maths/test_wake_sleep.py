@@ -5,6 +5,7 @@ of all parameters, Bonferroni at one in a million. A wrong rule must fail by far
 """
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def gradients(model: nn.Module, objective: Tensor) -> Tensor:
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
 
 
-def drawn(objective: Objective) -> Tensor:
+def drawn(objective: Objective[Any]) -> Tensor:
     """The mean gradient of each chunk, [CHUNKS, parameters]."""
     torch.manual_seed(5)
     many = batch(DOCUMENTS * REPLICAS)
@@ -98,12 +99,8 @@ def test_reweighted_wake_sleep_follows_its_equation(samples, wake_λ, sleep_λ) 
     assert greatest_z(drawn(objective), gradients(model, equation)) < LIMIT
 
 
-class OneWeightForAll(Objective):
+class OneWeightForAll(Objective[BeliefNetwork]):
     """The defect of which there is a published example: one weight a sample for the whole batch."""
-
-    def __init__(self, model: BeliefNetwork) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(self, batch: BagBatch) -> Climb:
         q = self.model.posterior(batch)
