@@ -31,18 +31,18 @@ import datetime
 import hashlib
 import importlib.util
 import json
-import os
 import statistics
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
 
 import _measure
+from _results import distinct, letter, load, mean, save
 
 from latentnlp import symmetrization
 from latentnlp.data.links import Gold, Links, read_gold, read_links
@@ -279,25 +279,6 @@ def _test_links(path: Path, corpus: Corpus) -> list[Links]:
 # --- results --------------------------------------------------------------------------------------
 
 
-def load(paths: Iterable[Path]) -> dict[tuple[object, ...], Row]:
-    """Rows of result files; a later row replaces an earlier one of the same key."""
-    rows: dict[tuple[object, ...], Row] = {}
-    for path in paths:
-        try:
-            found = [Row(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))["rows"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a result file of this benchmark: {error}") from error
-        rows |= {row.key: row for row in found}
-    return rows
-
-
-def save(path: Path, rows: Iterable[Row]) -> None:
-    text = json.dumps({"rows": [asdict(row) for row in rows]}, indent=1)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
 def table(rows: Iterable[Row]) -> str:
     """One Markdown table a corpus, its systems in the order of SYSTEMS, then the fine print."""
     groups: dict[tuple[str, int, str], list[Row]] = {}
@@ -310,7 +291,7 @@ def table(rows: Iterable[Row]) -> str:
         "(user + system), wall seconds and peak memory are those of the whole run: both "
         "directions, training and alignment. Several runs (n): mean ± standard deviation.\n"
     )
-    parts += [f"- machine {_letter(k)}: {machine}\n" for k, machine in enumerate(machines)]
+    parts += [f"- machine {letter(k)}: {machine}\n" for k, machine in enumerate(machines)]
     return "\n".join(parts)
 
 
@@ -332,30 +313,20 @@ def _corpus_table(rows: list[Row], machines: list[str]) -> str:
 def _cells(name: str, runs: list[Row], machines: list[str]) -> list[str]:
     means = {c: statistics.mean(row.aer[c] for row in runs) for c in COLUMNS if c in runs[0].aer}
     best = min(means, key=means.__getitem__)
-    cells = [f"{name} ({'; '.join(_distinct(row.versions for row in runs))})", str(len(runs))]
+    cells = [
+        f"{name} ({'; '.join(distinct(row.versions for row in runs))})",
+        str(len(runs)),
+    ]
     for column in COLUMNS:
-        text = _mean([row.aer[column] for row in runs], 1) if column in means else ""
+        text = mean([row.aer[column] for row in runs], 1) if column in means else ""
         cells.append(f"**{text}**" if column == best else text)
-    cells.append(_mean([row.cpu_seconds for row in runs], 1))
-    cells.append(_mean([row.wall_seconds for row in runs], 1))
+    cells.append(mean([row.cpu_seconds for row in runs], 1))
+    cells.append(mean([row.wall_seconds for row in runs], 1))
     cells.append(f"{max(row.peak_mib for row in runs):.0f}")
-    cells.append(", ".join(_distinct(str(row.threads) for row in runs)))
-    cells.append(", ".join(_distinct(_letter(machines.index(row.machine)) for row in runs)))
-    cells.append(", ".join(_distinct(row.date for row in runs)))
+    cells.append(", ".join(distinct(str(row.threads) for row in runs)))
+    cells.append(", ".join(distinct(letter(machines.index(row.machine)) for row in runs)))
+    cells.append(", ".join(distinct(row.date for row in runs)))
     return cells
-
-
-def _mean(values: list[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
-
-
-def _distinct(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
-
-
-def _letter(number: int) -> str:
-    return chr(ord("A") + number)
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -363,7 +334,7 @@ def _letter(number: int) -> str:
 
 def main() -> None:
     options = _parser().parse_args()
-    rows = load(options.merge)
+    rows = load(Row, options.merge)
     names = _installed(options.systems) if options.corpus else []
     for folder in options.corpus:
         with tempfile.TemporaryDirectory() as work:

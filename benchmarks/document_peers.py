@@ -43,12 +43,10 @@ import argparse
 import datetime
 import importlib.util
 import json
-import os
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -58,6 +56,7 @@ import numpy as np
 import torch
 from _document_peers import LDA, PARTS
 from _neural_documents import load as load_neural
+from _results import distinct, letter, load, mean, save
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -415,25 +414,6 @@ def measure(corpus: Corpus, name: str, seed: int, options: argparse.Namespace, f
 # --- results --------------------------------------------------------------------------------------
 
 
-def load(paths: Iterable[Path]) -> dict[tuple[object, ...], Row]:
-    """Rows of result files; a later row replaces an earlier one of the same key."""
-    rows: dict[tuple[object, ...], Row] = {}
-    for path in paths:
-        try:
-            found = [Row(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))["rows"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a result file of this benchmark: {error}") from error
-        rows |= {row.key: row for row in found}
-    return rows
-
-
-def save(path: Path, rows: Iterable[Row]) -> None:
-    text = json.dumps({"rows": [asdict(row) for row in rows]}, indent=1)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
 def table(rows: Iterable[Row]) -> str:
     """One Markdown table a corpus, its systems in the order of SYSTEMS, then the machines."""
     groups: dict[tuple[str, str, int], list[Row]] = {}
@@ -441,7 +421,7 @@ def table(rows: Iterable[Row]) -> str:
         groups.setdefault(row.group, []).append(row)
     machines = list(dict.fromkeys(row.machine for group in groups.values() for row in group))
     parts = [_corpus_table(group, machines) for group in groups.values()]
-    parts += [f"- machine {_letter(k)}: {machine}\n" for k, machine in enumerate(machines)]
+    parts += [f"- machine {letter(k)}: {machine}\n" for k, machine in enumerate(machines)]
     return "\n".join(parts)
 
 
@@ -464,29 +444,19 @@ def _corpus_table(rows: list[Row], machines: list[str]) -> str:
 
 
 def _cells(name: str, runs: list[Row], machines: list[str]) -> list[str]:
-    cells = [f"{name} ({'; '.join(_distinct(row.versions for row in runs))})", str(len(runs))]
+    cells = [
+        f"{name} ({'; '.join(distinct(row.versions for row in runs))})",
+        str(len(runs)),
+    ]
     for keys, digits in COLUMNS.values():
         known = [key for key in keys if all(key in row.scores for row in runs)]
-        cells.append(" / ".join(_mean([row.scores[key] for row in runs], digits) for key in known))
-    cells.append(_mean([row.cpu_seconds for row in runs], 0))
+        cells.append(" / ".join(mean([row.scores[key] for row in runs], digits) for key in known))
+    cells.append(mean([row.cpu_seconds for row in runs], 0))
     cells.append(f"{max(row.peak_mib for row in runs):.0f}")
-    cells.append(", ".join(_distinct(str(row.threads) for row in runs)))
-    cells.append(", ".join(_distinct(_letter(machines.index(row.machine)) for row in runs)))
-    cells.append(", ".join(_distinct(row.date for row in runs)))
+    cells.append(", ".join(distinct(str(row.threads) for row in runs)))
+    cells.append(", ".join(distinct(letter(machines.index(row.machine)) for row in runs)))
+    cells.append(", ".join(distinct(row.date for row in runs)))
     return cells
-
-
-def _mean(values: list[float], digits: int) -> str:
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
-
-
-def _distinct(values: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(values))
-
-
-def _letter(number: int) -> str:
-    return chr(ord("A") + number)
 
 
 # --- command line ---------------------------------------------------------------------------------
@@ -495,7 +465,7 @@ def _letter(number: int) -> str:
 def main() -> None:
     options = _parser().parse_args()
     use_threads(options.threads)
-    rows = load(options.merge)
+    rows = load(Row, options.merge)
     names = _installed(options.rows) if options.corpus else []
     for folder in options.corpus:
         for row in _runs(Corpus.read(folder), names, options):

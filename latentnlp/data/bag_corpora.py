@@ -179,6 +179,12 @@ class BagFolder:
     def has(self, part: str) -> bool:
         return part in self.files
 
+    def path(self, part: str) -> Path:
+        """The file of a part. Raises UserError where there is no such part."""
+        if part not in self.files:
+            raise UserError(f"{self.folder}: holds no {part}; there are: {', '.join(self.files)}")
+        return self.files[part]
+
     def open(
         self,
         part: str,
@@ -188,10 +194,8 @@ class BagFolder:
         folder: Path | None = None,
     ) -> BagCorpus:
         """`open_bags` of a part; raises as it does, and UserError where there is no such part."""
-        if part not in self.files:
-            raise UserError(f"{self.folder}: holds no {part}; there are: {', '.join(self.files)}")
         return open_bags(
-            self.files[part],
+            self.path(part),
             text,
             vocabulary,
             vocabulary_file=self.vocabulary_file,

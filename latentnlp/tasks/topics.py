@@ -130,13 +130,14 @@ def train(
     if distributed.world_size() > 1:  # the same weights, but draws of their own
         torch.manual_seed(config.seed + 1000 * distributed.rank())
     if config.learning.rule != "none":
-        network = _learn(config, network, bags, dev, run, device, progress)
-    return describe(config, network.eval(), bags, vocabulary)
+        network = _learn(config, network, frequencies, bags, dev, run, device, progress)
+    return describe(config, network.eval(), frequencies, bags, vocabulary)
 
 
 def _learn(
     config: TopicsConfig,
     network: DocumentModel,
+    frequencies: np.ndarray,
     bags: Bags,
     dev: Bags | None,
     run: RunDirectory,
@@ -157,7 +158,7 @@ def _learn(
         rank=distributed.rank(),
         world=distributed.world_size(),
     )
-    learner: Any = _learner(settings, network, bags, epochs * len(batches), device)
+    learner: Any = _learner(settings, network, frequencies, epochs * len(batches), device)
 
     def validate() -> Mapping[str, float]:
         assert dev is not None
@@ -182,14 +183,14 @@ def _learn(
 def _learner(
     settings: LearningConfig,
     network: DocumentModel,
-    bags: Bags,
+    frequencies: np.ndarray,
     steps: int,
     device: torch.device,
 ) -> Any:
     module = importlib.import_module(f"latentnlp.learners.{settings.rule}")
     config = getattr(settings, settings.rule)
     if settings.rule == "variational":
-        return module.build(config, network, log_unigram(bags.frequencies()), steps, device)
+        return module.build(config, network, log_unigram(frequencies), steps, device)
     return module.build(config, network, steps, device)
 
 
@@ -213,7 +214,11 @@ def fingerprint(parts: list[Bags]) -> str:
 
 
 def describe(
-    config: TopicsConfig, network: DocumentModel, bags: Bags, vocabulary: Vocabulary
+    config: TopicsConfig,
+    network: DocumentModel,
+    frequencies: np.ndarray,
+    bags: Bags,
+    vocabulary: Vocabulary,
 ) -> TopicsModel:
     """A trained network with what its users need beside it."""
     random = np.random.default_rng(config.seed)
@@ -232,7 +237,7 @@ def describe(
         config.model,
         vocabulary,
         network,
-        torch.from_numpy(bags.frequencies()),
+        torch.from_numpy(frequencies),
         total / count,
         torch.from_numpy(lengths.astype(np.int64)),
         topics,

@@ -83,7 +83,7 @@ class ReadOptions:
         words, given = self.vocabulary, str(path)
         if Path(path).is_dir():
             corpus = BagFolder(path)
-            path = part_path(corpus, part)
+            path = corpus.path(part)
             words = words or corpus.vocabulary_file
         return open_bags(
             path,
@@ -95,13 +95,6 @@ class ReadOptions:
             vocabulary_file=words,
             folder=folder,
         )
-
-
-def part_path(corpus: BagFolder, part: str) -> Path:
-    """The file of one part of a corpus. Raises UserError where it is absent."""
-    if part not in corpus.files:
-        raise UserError(f"{corpus.folder}: holds no {part}; there are: {', '.join(corpus.files)}")
-    return corpus.files[part]
 
 
 # --------------------------------------------------------------------------------------- training
@@ -205,12 +198,12 @@ def training_files(config: TopicsConfig) -> dict[str, Path]:
     if not data.corpus and not data.train:
         raise UserError("nothing to train on: name a file of documents, or data.corpus in a TOML")
     files = {
-        part: str(part_path(BagFolder(name), part)) if name and Path(name).is_dir() else name
+        part: str(BagFolder(name).path(part)) if name and Path(name).is_dir() else name
         for part, name in (("train", data.train), ("dev", data.dev))
     }
     if data.corpus:
         corpus = BagFolder(data.corpus)
-        files["train"] = str(part_path(corpus, "train"))
+        files["train"] = str(corpus.path("train"))
         if not data.dev and corpus.has("dev"):
             files["dev"] = str(corpus.files["dev"])
     for name in files.values():

@@ -18,7 +18,6 @@ from latentnlp.tasks.topics_commands import (
     corpus_of,
     infer_command,
     load_model,
-    part_path,
     read_config,
     topic_table,
 )
@@ -26,7 +25,7 @@ from latentnlp.tasks.topics_commands import (
 
 def main() -> None:
     options = parse()
-    part = part_path(corpus_of(read_config(options.run)), options.part)
+    part = corpus_of(read_config(options.run)).path(options.part)
     codes = options.run / "codes" / f"{options.part}.{options.format}"
     infer_command(
         InferOptions(
