@@ -15,11 +15,12 @@ Parameters are set in the constructor; what is learnt ends in ``_``.
 
 from __future__ import annotations
 
+import inspect
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -61,7 +62,27 @@ Counted = Sequence[str] | Sequence[Sequence[str]] | np.ndarray | Any
 """Texts, lists of tokens, or counts [D, V]: an array, or anything sparse that has ``tocsr``."""
 
 
-class Aligner:
+class _Parameters:
+    """The arguments of a constructor as `clone` and the searches of scikit-learn ask for them."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments by their names. ``deep`` is not looked at: none of them is an estimator."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **settings: Any) -> Self:
+        """Other arguments, for the next `fit`. Raises UserError: there is none of that name."""
+        known = self.get_params()
+        for name in settings:
+            if name not in known:
+                raise UserError(
+                    f"{type(self).__name__} has no parameter {name!r}; there are: "
+                    f"{', '.join(known)}"
+                )
+        vars(self).update(settings)
+        return self
+
+
+class Aligner(_Parameters):
     """Unsupervised word alignment in both directions.
 
     A sentence is a string of words separated by spaces, or a sequence of words.
@@ -85,25 +106,34 @@ class Aligner:
         device: str = "auto",
         progress: bool = False,
     ) -> None:
-        self.config = config or AlignmentConfig()
-        if seed is not None:
-            self.config = replace(self.config, seed=seed)
+        self.config, self.seed = config, seed
         self.device, self.progress = device, progress
         self.model_: AlignmentModel | None = None
         self.links_: list[Links] = []
 
-    def fit(self, source: Sentences, target: Sentences, run: str | Path | None = None) -> Aligner:
+    def fit(
+        self,
+        source: Sentences,
+        target: Sentences,
+        run: str | Path | None = None,
+        *,
+        prior: str | Path | None = None,
+    ) -> Aligner:
         """Learn from a parallel text and align it. ``run`` is a run directory to keep (and to go
-        on from, if it was interrupted). Raises UserError: unequal or unusable text."""
-        text = _text(source, target)
+        on from, if it was interrupted). ``prior`` is a saved model, which learns on, or a
+        dictionary (see `tasks.alignment_prior`). Raises UserError: unequal or unusable text, no
+        usable prior."""
+        text, config = _text(source, target), self._settings()
         device = pick_device(self.device)
+        if prior is not None:
+            config = replace(config, data=replace(config.data, prior=str(prior)))
         with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
             directory = RunDirectory.create(
-                Path(run or folder), self.config, seed=self.config.seed, temporary=run is None
+                Path(run or folder), config, seed=config.seed, temporary=run is None
             )
             with torch.random.fork_rng():  # your own random numbers go on as if nothing happened
-                torch.manual_seed(self.config.seed)
-                self.model_ = train(self.config, text, directory, device, progress=self.progress)
+                torch.manual_seed(config.seed)
+                self.model_ = train(config, text, directory, device, progress=self.progress)
         self.links_ = self.align(source, target)
         return self
 
@@ -114,7 +144,8 @@ class Aligner:
     def alignments(
         self, source: Sentences, target: Sentences, details: bool = False
     ) -> list[Alignment]:
-        """Links with their scores; with ``details`` also each direction's and all posteriors."""
+        """Links with their scores, and the confidence in each pair; with ``details`` also each
+        direction's links and all posteriors."""
         text, device = _text(source, target), pick_device(self.device)
         return list(align(self._fitted(), text, device, details=details, progress=self.progress))
 
@@ -149,6 +180,10 @@ class Aligner:
         aligner.model_ = model
         return aligner
 
+    def _settings(self) -> AlignmentConfig:
+        config = self.config or AlignmentConfig()
+        return config if self.seed is None else replace(config, seed=self.seed)
+
     def _fitted(self) -> AlignmentModel:
         if self.model_ is None:
             raise UserError("this Aligner is not trained yet: call fit() or load() first")
@@ -166,7 +201,7 @@ def _words(sentence: str | Sequence[str]) -> list[str]:
     return split_words(sentence) if isinstance(sentence, str) else list(sentence)
 
 
-class RationaleExtractor:
+class RationaleExtractor(_Parameters):
     """Selects the words of a text that decide its label, and predicts from these alone.
 
     A text is a string, which is tokenised, a sequence of tokens, or a `Document` (which may say
@@ -332,7 +367,7 @@ def _row(text: str | Sequence[str] | Document) -> dict[str, Any]:
     return {"text": text} if isinstance(text, str) else {"tokens": list(text)}
 
 
-class DocumentBeliefNetwork:
+class DocumentBeliefNetwork(_Parameters):
     """Codes of documents in layers of bits above their words, and what the bits are about.
 
     A text is a string, which is split as `TextConfig` says, or a sequence of tokens. Instead of

@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"latentnlp {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_align(commands)
+    _add_lexicon(commands)
     _add_rationale(commands)
     _add_topics(commands)
     _add_evaluate(commands)
@@ -88,6 +89,14 @@ def _add_align(commands) -> None:
         "text, keep the run there and go on where an interrupted one stopped",
     )
     align.add_argument(
+        "--prior",
+        type=Path,
+        metavar="PRIOR",
+        help="what is known already: the DIR of a trained model (train it further on this text), a "
+        "dictionary (lines source, tab, target, and perhaps a tab and a weight), or eflomal's "
+        "priors",
+    )
+    align.add_argument(
         "--input-format",
         choices=("auto", "|||", "tsv"),
         default="auto",
@@ -96,6 +105,12 @@ def _add_align(commands) -> None:
     align.add_argument("--format", choices=FORMATS, default="pharaoh", help="of the links")
     align.add_argument("--forward-links", metavar="FILE", help="links of source → target alone")
     align.add_argument("--reverse-links", metavar="FILE", help="links of target → source alone")
+    align.add_argument(
+        "--confidence",
+        metavar="FILE",
+        help="one number a line, from 0 to 1: how probable the words of a pair are on average, "
+        "each given the other side; low for pairs that do not belong together, 0 for empty ones",
+    )
     align.add_argument(
         "--decode",
         choices=("agreement", *NAMES),
@@ -129,7 +144,9 @@ def _align(options: argparse.Namespace) -> None:
             output_format=options.format,
             forward_links=options.forward_links,
             reverse_links=options.reverse_links,
+            confidence=options.confidence,
             model=options.model,
+            prior=options.prior,
             config=options.config,
             overrides=tuple(overrides),
             device=options.device,
@@ -137,6 +154,32 @@ def _align(options: argparse.Namespace) -> None:
             progress=not options.quiet,
         )
     )
+
+
+def _add_lexicon(commands) -> None:
+    lexicon = commands.add_parser(
+        "lexicon",
+        help="word translation tables of a linked text, for Moses",
+        description="Count which words are linked and write p(word | word) in both directions as "
+        "Moses' lex.f2e (lines 'target source p(target | source)') and lex.e2f ('source target "
+        "p(source | target)'). A word without links counts as linked to NULL.",
+    )
+    lexicon.set_defaults(run=_lexicon)
+    lexicon.add_argument("source", metavar="SRC", help="source side")
+    lexicon.add_argument("target", metavar="TGT", help="target side")
+    lexicon.add_argument("links", metavar="LINKS", help="Pharaoh links, one line a sentence pair")
+    lexicon.add_argument(
+        "--out", required=True, metavar="PREFIX", help="writes PREFIX.f2e and PREFIX.e2f"
+    )
+    lexicon.add_argument(
+        "--base", type=int, choices=(0, 1), default=0, help="first position in the links file"
+    )
+
+
+def _lexicon(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.alignment_commands import lexicon_command
+
+    lexicon_command(options.source, options.target, options.links, options.out, options.base)
 
 
 def _add_training(parser: argparse.ArgumentParser, example: str) -> None:
@@ -348,6 +391,9 @@ def _add_topics(commands) -> None:
         metavar="K,K,…",
         help="units of each layer of a belief network, the one next to the words first",
     )
+    training.add_argument(
+        "--topics", type=int, metavar="K", help="how many, of --kind lda or nvdm (default: 50)"
+    )
     _add_bags(training)
     _add_training(training, "learning.epochs=30")
     _add_machine(training)
@@ -444,7 +490,8 @@ def _bag_reading(options: argparse.Namespace) -> BagReadOptions:
 def _topics_train(options: argparse.Namespace) -> None:
     from latentnlp.tasks.topics_commands import TrainOptions, kind_overrides, train_command
 
-    overrides = [*options.set, *kind_overrides(options.kind, options.rule, options.layers)]
+    named = kind_overrides(options.kind, options.rule, options.layers, options.topics)
+    overrides = [*options.set, *named]
     if options.seed is not None:
         overrides.append(f"seed={options.seed}")
     train_command(
@@ -538,6 +585,12 @@ def _add_evaluate(commands) -> None:
     alignment.add_argument(
         "--annotated", metavar="FILE", help="score only words that were annotated (PUD's lists)"
     )
+    alignment.add_argument(
+        "--calibration",
+        action="store_true",
+        help="instead: how often links are right by their scores (LINKS from align --format jsonl "
+        "or pharaoh-scores)",
+    )
     alignment.add_argument("--json", action="store_true", help="the score as one line of JSON")
     _add_evaluate_rationale(tasks)
     _add_evaluate_topics(tasks)
@@ -612,6 +665,7 @@ def _evaluate_alignment(options: argparse.Namespace) -> None:
         text=options.text,
         annotated=options.annotated,
         as_json=options.json,
+        calibrated=options.calibration,
     )
 
 

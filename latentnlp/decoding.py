@@ -7,6 +7,13 @@ r"""From distributions over alignments to links.
 where a aligns target words to source words and b source words to target words. The score of a link
 is the geometric mean of its two posteriors, whatever chose it (Liang, Taskar and Klein 2006,
 section 3.3 threshold the product).
+
+The confidence in a sentence pair, from 0 to 1, is the geometric mean of the probabilities of its
+words, each given the other side (one over their perplexity):
+
+    ( p(y | x) p(x | y) ) ^ (1 / (I + J))
+
+It tells pairs that do not belong together: what a text does not translate, it does not predict.
 """
 
 from __future__ import annotations
@@ -48,6 +55,7 @@ class Alignment:
     line: int
     links: Links
     scores: dict[Link, float]  # of ``links``
+    confidence: float = 0.0  # in the pair
     forward: Links | None = None  # source → target alone, if asked for
     reverse: Links | None = None  # target → source alone, if asked for
     posterior: np.ndarray | None = None  # [I, J]: the geometric mean, if asked for
@@ -59,8 +67,12 @@ def decode(
 ) -> Iterator[Alignment]:
     """The alignments of a batch, in its order; with ``details``, all that may be asked for."""
     there, back = aligner.distributions(batch)
-    p, q = there.posteriors().emission.mT, back.posteriors().emission  # [B, I, J]
+    forward_posteriors, reverse_posteriors = there.posteriors(), back.posteriors()
+    p, q = forward_posteriors.emission.mT, reverse_posteriors.emission  # [B, I, J]
     agreement = (p * q).sqrt()
+    log_likelihood = forward_posteriors.log_partition + reverse_posteriors.log_partition
+    n_words = batch.source_lengths + batch.target_lengths
+    confidence = (log_likelihood / n_words).exp().tolist()
     if config.method == "posterior":
         one_way, other_way = p > config.threshold, q > config.threshold
     elif config.method == "viterbi" or details:
@@ -83,6 +95,7 @@ def decode(
             line=line,
             links=links,
             scores={link: float(score[link]) for link in links},
+            confidence=confidence[row],
             forward=forward[row] if details else None,
             reverse=reverse[row] if details else None,
             # A copy: a view would keep the whole batch.

@@ -21,6 +21,7 @@ from latentnlp.data.corpora import EncodedCorpus
 from latentnlp.errors import UserError
 
 OUTSIDE = 0  # the number that stands for padding, or for a pair that was never seen
+_CELLS_AT_ONCE = 1 << 22  # that are numbered anew
 
 
 class Cooccurrences:
@@ -48,6 +49,17 @@ class Cooccurrences:
 
     def __len__(self) -> int:
         return len(self.source_words)
+
+    def include(self, source: Tensor, target: Tensor) -> None:
+        """Number the pairs (source, target) [K] too, though they may stand in no sentence pair."""
+        size = 1 + int(torch.cat([self.target_words, target]).max())
+        known = self.source_words.long() * size + self.target_words
+        keys = torch.cat([known, source * size + target]).unique()
+        self.source_words, self.target_words = (keys // size).int(), (keys % size).int()
+        number = torch.searchsorted(keys, known).int()
+        for start in range(0, self.size, _CELLS_AT_ONCE):
+            cells = self._cells[start : start + _CELLS_AT_ONCE]
+            cells.copy_(number[cells])
 
     def cells(self, batch: Batch) -> Tensor:
         """The number of the word pair of each cell, int32 [B, I, J]; OUTSIDE at padding."""

@@ -9,7 +9,8 @@ Pharaoh    one line a sentence pair: ``i-j`` sure, ``ipj`` or ``i?j`` possible; 
            by custom, from 1 in some gold files (`base`). ``i-j:0.93`` carries a score.
 NAACL      one line a link: ``sentence i j [S|P] [confidence]``, all from 1; no letter is sure
            (Mihalcea and Pedersen 2003). Position 0 is the empty word: such links are left out.
-JSONL      one object a sentence pair: ``{"id": 0, "links": [[i, j], ...], "scores": [...]}``
+JSONL      one object a sentence pair: ``{"id": 0, "links": [[i, j], ...], "scores": [...]}``,
+           and ``"confidence"`` in the pair
 =========  ==================================================================================
 """
 
@@ -23,7 +24,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from latentnlp.data.textfiles import STDIN, read_lines, write_atomically
 from latentnlp.errors import UserError
@@ -95,7 +96,17 @@ def read_links(
         UserError: not a link, an index below `base`, or, where lengths are given, an index beyond
             the sentence or another number of lines.
     """
-    gold: list[Gold] = []
+    return list(stream_links(path, base, source_lengths, target_lengths))
+
+
+def stream_links(
+    path: str | Path,
+    base: int = 0,
+    source_lengths: Sequence[int] | None = None,
+    target_lengths: Sequence[int] | None = None,
+) -> Iterator[Gold]:
+    """As `read_links`, one line at a time: it knows the number of lines when all are read."""
+    line = 0
     check = _Range(path, source_lengths, target_lengths)
     for line, text in read_lines(path):
         sure: set[Link] = set()
@@ -114,11 +125,40 @@ def read_links(
                 )
             check(link, line - 1, line, item)
             (sure if match[2] == "-" else possible).add(link)
-        gold.append(Gold(frozenset(sure), frozenset(sure | possible)))
+        yield Gold(frozenset(sure), frozenset(sure | possible))
     for lengths in (source_lengths, target_lengths):
         if lengths is not None:
-            _check_count(path, len(gold), len(lengths))
-    return gold
+            _check_count(path, line, len(lengths))
+
+
+def read_scores(path: str | Path, base: int = 0) -> list[dict[Link, float]]:
+    """The scores of links, one element a line, from JSON lines or from Pharaoh with scores.
+
+    Raises:
+        UserError: a line that is neither, or has a link without a score from 0 to 1.
+    """
+    return [_scores(text, base, f"{path}, line {line}") for line, text in read_lines(path)]
+
+
+def _scores(text: str, base: int, place: str) -> dict[Link, float]:
+    try:
+        if text.lstrip().startswith("{"):
+            record = json.loads(text)
+            base, pairs, values = 0, record["links"], record["scores"]
+        else:
+            items = [item.partition(":") for item in text.split()]
+            pairs, values = [item[0].split("-") for item in items], [item[2] for item in items]
+        links = [(int(i) - base, int(j) - base) for i, j in pairs]
+        found = dict(zip(links, map(float, values), strict=True))
+    except (ValueError, TypeError, KeyError):
+        found = {(-1, -1): 0.0}
+    # A sum of posteriors may exceed 1 by a rounding error.
+    if any(min(link) < 0 or not 0 <= value <= 1.001 for link, value in found.items()):
+        raise UserError(
+            f"{place}: expected links with scores from 0 to 1, as `align --format jsonl` or "
+            f"pharaoh-scores writes them, found {text[:60]!r}"
+        )
+    return found
 
 
 def read_naacl(
@@ -220,12 +260,13 @@ def write_links(
     fmt: str = "pharaoh",
     scores: Iterable[Mapping[Link, float]] | None = None,
     words: Iterable[tuple[Sequence[str], Sequence[str]]] | None = None,
+    confidences: Iterable[float] | None = None,
 ) -> None:
     """Writes the links of one sentence pair after another, as a stream.
 
     `where`: a path (the file appears when it is complete), ``-`` for standard output, or a stream.
     `scores` are needed by ``pharaoh-scores``, written by ``naacl`` and ``jsonl`` where given;
-    `words` (source, target) are written by ``jsonl`` where given.
+    `words` (source, target) and `confidences` are written by ``jsonl`` where given.
 
     Raises:
         UserError: unknown format, scores missing, or the file cannot be written.
@@ -235,7 +276,7 @@ def write_links(
     if fmt == "pharaoh-scores" and scores is None:
         raise UserError("format 'pharaoh-scores' needs the links' scores")
     with _stream(where) as stream:
-        for text in _records(links, fmt, scores, words):
+        for text in _records(links, fmt, scores, words, confidences):
             stream.write(text)
 
 
@@ -250,16 +291,21 @@ def _records(
     fmt: str,
     scores: Iterable[Mapping[Link, float]] | None,
     words: Iterable[tuple[Sequence[str], Sequence[str]]] | None,
+    confidences: Iterable[float] | None,
 ) -> Iterator[str]:
-    rows = zip(links, repeat(None) if scores is None else scores, strict=scores is not None)
-    pairs = repeat(None) if words is None else words
-    for number, ((row, row_scores), pair) in enumerate(zip(rows, pairs, strict=words is not None)):
+    rows = _beside(_beside(_beside(links, scores), words), confidences)
+    for number, (((row, row_scores), pair), confidence) in enumerate(rows):
         if fmt == "jsonl":
-            yield _json_record(number, row, row_scores, pair)
+            yield _json_record(number, row, row_scores, pair, confidence)
         elif fmt == "naacl":
             yield _naacl_record(number, row, row_scores)
         else:
             yield format_pharaoh(row, row_scores if fmt == "pharaoh-scores" else None) + "\n"
+
+
+def _beside(rows: Iterable[Any], more: Iterable[Any] | None) -> Iterator[tuple[Any, Any]]:
+    """Each row with its one of ``more``, or with None where nothing more is given."""
+    return zip(rows, repeat(None) if more is None else more, strict=more is not None)
 
 
 def _naacl_record(number: int, links: Collection[Link], scores: Mapping[Link, float] | None) -> str:
@@ -275,11 +321,14 @@ def _json_record(
     links: Collection[Link],
     scores: Mapping[Link, float] | None,
     words: tuple[Sequence[str], Sequence[str]] | None,
+    confidence: float | None,
 ) -> str:
     ordered = sorted(links)
     record: dict[str, object] = {"id": number, "links": [list(link) for link in ordered]}
     if scores is not None:
         record["scores"] = [float(f"{scores[link]:.4g}") for link in ordered]
+    if confidence is not None:
+        record["confidence"] = float(f"{confidence:.4g}")
     if words is not None:
         record["source"], record["target"] = list(words[0]), list(words[1])
     return json.dumps(record, ensure_ascii=False) + "\n"

@@ -10,7 +10,8 @@ counts are a sparse table over the word pairs that were seen together (`data.coo
     "neural"    p_θ(y | x) of `type_based`: where x is rare, θ says what words spelt and used like
                 x become; where x is frequent, the counts speak (an amortised prior)
 
-NULL has counts too, smoothed by the unigram.
+NULL has counts too, smoothed by the unigram. Pseudo-counts π known from elsewhere are added to all
+of them at every M-step; leaving votes out of n leaves π alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from latentnlp.config import between
+from latentnlp.config import at_least, between
 from latentnlp.data.batches import Batch
 from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
 from latentnlp.data.vocabulary import Vocabulary
@@ -35,10 +36,23 @@ class Config:
     mean: Literal["uniform", "unigram", "neural"] = "neural"
     strength: float = 10.0  # κ
     null_strength: float = 1000.0  # κ of NULL's own distribution
+    prior_weight: float = 1.0  # times the pseudo-counts of a prior model or dictionary, if any
     neural: type_based.Config = field(default_factory=type_based.Config)
 
     def __post_init__(self) -> None:
         between(self, 0, float("inf"), "strength", "null_strength")
+        at_least(self, prior_weight=0)
+
+
+@dataclass(frozen=True)
+class Pseudocounts:
+    """π of one direction: what is known of a lexicon before a text is read."""
+
+    source: Tensor  # int64 [K]
+    target: Tensor  # int64 [K]
+    counts: Tensor  # [K]  π(x, y)
+    totals: Tensor  # [|X|]  Π(x), no less than Σ_y π(x, y)
+    null_counts: Tensor  # [|Y|]
 
 
 class CountEmission(Emission):
@@ -51,6 +65,9 @@ class CountEmission(Emission):
     null_counts: Tensor  # [|Y|]
     unigram: Tensor  # [|Y|]
     fixed_mean: Tensor  # [|Y|]
+    prior_counts: Tensor  # [P]  π(x, y), or one 0 for all pairs
+    prior_totals: Tensor  # [|X|]
+    prior_null_counts: Tensor  # [|Y|]
 
     def __init__(
         self, config: Config, source: Vocabulary, target: Vocabulary, transposed: bool = False
@@ -67,15 +84,32 @@ class CountEmission(Emission):
         self.register_buffer("counts", torch.zeros(1))
         self.register_buffer("totals", torch.zeros(len(source)))
         self.register_buffer("null_counts", torch.zeros(len(target)))
+        # Not saved: what is saved is n + π, and who goes on training reads the prior again.
+        self.register_buffer("prior_counts", torch.zeros(1), persistent=False)
+        self.register_buffer("prior_totals", torch.zeros(len(source)), persistent=False)
+        self.register_buffer("prior_null_counts", torch.zeros(len(target)), persistent=False)
         self.neural = None
         if config.mean == "neural":
             self.neural = type_based.build(config.neural, source, target)
 
-    def start(self, cooccurrences: Cooccurrences) -> None:
-        """Zero counts over the word pairs of a corpus: p is the prior mean."""
-        first = cooccurrences.source_words.to(self.pairs)
-        self.pairs = first * self.second_size + cooccurrences.target_words.to(self.pairs)
+    def start(self, cooccurrences: Cooccurrences, prior: Pseudocounts | None = None) -> None:
+        """No counts but those of ``prior``, whose pairs are among ``cooccurrences``."""
+        self.pairs = self._keys(cooccurrences.source_words, cooccurrences.target_words)
         self.counts = torch.zeros(len(self.pairs), device=self.pairs.device)
+        if prior is None:
+            return
+        weight, device = self.config.prior_weight, self.pairs.device
+        first, second = prior.source, prior.target
+        keys = self._keys(second, first) if self.transposed else self._keys(first, second)
+        self.prior_counts = torch.zeros_like(self.counts).index_add_(
+            0, torch.searchsorted(self.pairs, keys), weight * prior.counts.to(device)
+        )
+        self.prior_totals.copy_(weight * prior.totals)
+        self.prior_null_counts.copy_(weight * prior.null_counts)
+        self.maximise(self.counts, torch.zeros_like(self.null_counts))
+
+    def _keys(self, first: Tensor, second: Tensor) -> Tensor:
+        return first.to(self.pairs) * self.second_size + second.to(self.pairs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         cells = self.lookup(batch)  # [B, J, I]
@@ -120,11 +154,11 @@ class CountEmission(Emission):
         return self.neural.log_prob_pairs(types, place, target).exp()
 
     def maximise(self, counts: Tensor, null_counts: Tensor) -> None:
-        """The M-step: take over the expected counts of all pairs [P] and of NULL [|Y|]."""
+        """The M-step: take over the expected counts n of all pairs [P] and of NULL [|Y|]."""
         counts[OUTSIDE] = 0.0
-        self.counts = counts
-        self.null_counts.copy_(null_counts)
-        self.totals.zero_().index_add_(0, self.pair_words()[0], counts)
+        self.totals.copy_(self.prior_totals).index_add_(0, self.pair_words()[0], counts)
+        self.counts = counts.add_(self.prior_counts)
+        self.null_counts.copy_(null_counts + self.prior_null_counts)
 
     def prune(self, least: float) -> None:
         """Drop the pairs with a smaller count; the totals stay, so the prior takes their place."""

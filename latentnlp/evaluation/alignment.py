@@ -196,6 +196,13 @@ def calibration(
     return rows
 
 
+def expected_calibration_error(bins: Sequence[CalibrationBin]) -> float:
+    """Σ_b (n_b / n) |mean posterior of b − precision of b| (Naeini, Cooper and Hauskrecht 2015)."""
+    total = sum(one.count for one in bins)
+    gaps = (one.count * abs(one.mean_posterior - one.precision) for one in bins)
+    return sum(gaps) / max(total, 1)
+
+
 def read_annotated(path: str | Path) -> list[Annotated]:
     """Lines `source positions ||| target positions`, 0-based, separated by spaces.
 

@@ -51,6 +51,7 @@ from latentnlp.tasks.alignment_model import (
     build_aligner,
     build_positions,
 )
+from latentnlp.tasks.alignment_prior import Prior, read_prior
 
 _WINDOW = 10_000  # lines that are aligned, and held, at a time
 
@@ -109,6 +110,7 @@ class DataConfig:
     train_pairs: int | None = None  # the first so many of "train"; None: all
     source: str = ""  # instead of ``corpus``
     target: str = ""
+    prior: str = ""  # a saved model or a dictionary: see `tasks.alignment_prior`
 
     def __post_init__(self) -> None:
         at_least(self, train_pairs=1)
@@ -152,11 +154,14 @@ def train(
 
     The weights start from torch's global random state: the caller seeds it.
     """
-    languages = _languages(config.text, text)
+    prior = read_prior(config.data.prior, config.text) if config.data.prior else None
+    languages = _languages(config.text, text, prior)
     aligner = build_aligner(config.model, languages).to(device)
+    if prior is not None:
+        prior.start_positions(aligner)
     model = AlignmentModel(config.text, config.model, languages, aligner, config.decoding)
     with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
-        stages = _Stages(config, text, run, device, dev, progress, languages, Path(folder))
+        stages = _Stages(config, text, run, device, dev, progress, languages, prior, Path(folder))
         stages.train(model.aligner)
     return model
 
@@ -173,10 +178,12 @@ class _Stages:
         dev: Dev | None,
         progress: bool,
         languages: Languages,
+        prior: Prior | None,
         folder: Path,
     ) -> None:
         self.config, self.run, self.device, self.progress = config, run, device, progress
         self.text, self.dev, self.languages, self.folder = text, dev, languages, folder
+        self.prior = prior
         self.corpus = _encode(languages, config.text, text, folder)
         skipped = self.corpus.skipped
         if any(skipped):
@@ -185,13 +192,15 @@ class _Stages:
                 f"{config.text.max_length} words get no links"
             )
         self.batches = self._batches(distributed.rank(), distributed.world_size())
-        run.check_data(self.corpus.fingerprint())
+        if prior is not None and prior.remark:
+            self._say(prior.remark)
+        run.check_data(self.corpus.fingerprint() + (prior.fingerprint() if prior else ""))
 
     def train(self, aligner: BidirectionalAligner) -> None:
         config = self.config
         neural = config.model.emission != "counts"
         counting = self._warm_start(aligner) if neural else aligner
-        if config.em.ibm1_epochs or config.em.epochs:
+        if config.em.ibm1_epochs or config.em.epochs or self.prior:
             self._count(counting)
             if neural and config.lexicon.first_epochs:
                 self._fit_lexicon(counting, _type_based(aligner), "lexicon", first=True)
@@ -226,6 +235,13 @@ class _Stages:
             distributed.rank(),
             distributed.world_size(),
         )
+        if self.prior is not None:
+            there, back = known = self.prior.counts(self.languages)
+            table.include(
+                torch.cat([there.source, back.target]), torch.cat([there.target, back.source])
+            )
+            for emission, counts in zip(_counts(aligner), known, strict=True):
+                emission.start(table, counts)
         learner: em.ExpectationMaximisation | None = None
         if config.em.ibm1_epochs and config.model.positions != "ibm1":
             plain = self._with_uniform_positions(aligner)
@@ -375,26 +391,32 @@ def _to_words(alignment: Alignment, text: SubwordText) -> Alignment:
     def words(links: frozenset[tuple[int, int]] | None) -> frozenset[tuple[int, int]] | None:
         return None if links is None else text.project(alignment.line, links)
 
-    return Alignment(
-        alignment.line,
-        frozenset(scores),
-        scores,
+    return replace(
+        alignment,
+        links=frozenset(scores),
+        scores=scores,
         forward=words(alignment.forward),
         reverse=words(alignment.reverse),
+        posterior=None,
     )
 
 
-def _languages(config: TextConfig, text: ParallelText) -> Languages:
+def _languages(config: TextConfig, text: ParallelText, prior: Prior | None) -> Languages:
+    """The words of the text and of the prior."""
     subwords = None
-    if config.subwords:
+    if config.subwords and prior is not None:
+        subwords = prior.subwords
+    elif config.subwords:
         source = Subwords.train((s for s, _ in text), config.subwords, lowercase=config.lowercase)
         target = Subwords.train((t for _, t in text), config.subwords, lowercase=config.lowercase)
         subwords = (source, target)
-        text = SubwordText(text, source, target, lowercase=config.lowercase)
+    if subwords is not None:
+        text = SubwordText(text, *subwords, lowercase=config.lowercase)
     vocabularies = build_vocabularies(
         text, config.lowercase, config.max_length, config.min_count, config.max_size
     )
-    return Languages(*vocabularies, subwords)
+    languages = Languages(*vocabularies, subwords)
+    return languages if prior is None else prior.extend(languages)
 
 
 def _encode(

@@ -22,6 +22,7 @@ from latentnlp.models._positions import PositionModel
 from latentnlp.models.aligner import BidirectionalAligner, WordAligner
 
 FORMAT_VERSION = 1
+MODEL = "model"  # the folder of a run directory that holds the trained model
 _LEAST_COUNT = 1e-3  # counts below it are not saved: they are most of the table and change nothing
 
 
@@ -124,6 +125,13 @@ class AlignmentModel:
             reason = " ".join(str(error).split())  # torch's may have several lines
             raise UserError(f"{folder}: damaged alignment model ({reason})") from error
         return cls(text, config, languages, aligner.to(device), how)
+
+
+def model_folder(folder: Path) -> Path | None:
+    """Where the model is: in a run directory, or (as `Aligner.save` writes) the folder itself."""
+    if (folder / MODEL).exists():
+        return folder / MODEL
+    return folder if (folder / "state.json").exists() else None
 
 
 def build_aligner(

@@ -106,12 +106,32 @@ def test_output_formats(
     assert [record["id"] for record in jsonl] == list(range(len(corpus)))
     assert [[tuple(link) for link in record["links"]] for record in jsonl] == expected
     assert [value for record in jsonl for value in record["scores"]] == values
+    assert all(0 < record["confidence"] <= 1 for record in jsonl)
 
     naacl = [line.split() for line in align("naacl")]
     flat = [(n, i, j) for n, row in enumerate(expected) for i, j in row]
     assert [(int(n) - 1, int(i) - 1, int(j) - 1) for n, i, j, _, _ in naacl] == flat
     assert {row[3] for row in naacl} == {"S"}
     assert [float(row[4]) for row in naacl] == values
+
+
+def test_confidence_tells_pairs_that_do_not_belong_together(
+    latentnlp: Command, corpus: ToyCorpus, trained: Trained, tmp_path: Path
+) -> None:
+    """The same sentences, and each with the translation of the one before."""
+    model, links = trained
+    source, target = corpus.source, corpus.target
+    mixed = ToyCorpus([*source, *source, ""], [*target, *target[-1:], *target[:-1], "x"], [])
+    align = ["align", *mixed.write(tmp_path), "--model", model, "--quiet"]
+    done = latentnlp(*align, "--confidence", tmp_path / "confidence")
+    assert done.lines[: len(corpus)] == links
+    values = [float(line) for line in (tmp_path / "confidence").read_text().splitlines()]
+    assert len(values) == 2 * len(corpus) + 1 and values[-1] == 0.0
+    good, bad = values[: len(corpus)], values[len(corpus) : -1]
+    wins = [one > other for one in good for other in bad]
+    assert sum(wins) / len(wins) > 0.95  # the area under the curve
+    jsonl = latentnlp(*align, "--format", "jsonl").lines
+    assert [json.loads(line)["confidence"] for line in jsonl] == values
 
 
 def test_links_of_each_direction(

@@ -347,7 +347,7 @@ def test_output_that_cannot_be_written(
     refused: Refused, text: Text, model: Path, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "folder").mkdir()
-    for option in ("-o", "--forward-links", "--reverse-links"):
+    for option in ("-o", "--forward-links", "--reverse-links", "--confidence"):
         message = refused("align", *text, "--model", model, "--quiet", option, tmp_path / name)
         assert message.startswith(f"{tmp_path / name}: cannot be written: ")
 

@@ -111,3 +111,41 @@ def test_files_that_do_not_belong_together(refused: Refused, links: str, tmp_pat
     assert "line 1: link '0-0' is below 1" in zero
     absent = tmp_path / "no"
     assert refused("evaluate", "alignment", links, absent) == f"{absent}: no such file"
+
+
+SCORED = ["0-0:0.95 1-1:0.85 1-2:0.81", "", "0-0:0.87 2-1:0.2"]  # 0-0, 1-1, 1-2 and 0-0 are right
+
+
+def test_calibration(latentnlp: Command, tmp_path: Path) -> None:
+    gold = write_lines(tmp_path / "gold", PHARAOH)
+    records = [
+        {"id": 0, "links": [[0, 0], [1, 1], [1, 2]], "scores": [0.95, 0.85, 0.81]},
+        {"id": 1, "links": [], "scores": []},
+        {"id": 2, "links": [[0, 0], [2, 1]], "scores": [0.87, 0.2]},
+    ]
+    jsonl = write_lines(tmp_path / "scores.jsonl", list(map(json.dumps, records)))
+    expected = [
+        "score      links  mean score  right",
+        "0.2-0.3        1       0.200  0.000",
+        "0.8-0.9        3       0.843  1.000",
+        "0.9-1.0        1       0.950  1.000",
+        "expected calibration error 0.144",  # (.2 + .15 + .19 + .13 + .05) / 5
+    ]
+    for links in (jsonl, write_lines(tmp_path / "scored", SCORED)):
+        done = latentnlp("evaluate", "alignment", links, gold, "--calibration")
+        assert (done.code, done.lines) == (0, expected)
+    done = latentnlp("evaluate", "alignment", jsonl, gold, "--calibration", "--json")
+    found = json.loads(done.out)
+    assert found["expected_calibration_error"] == pytest.approx(0.144)
+    assert [one["count"] for one in found["bins"]] == [1, 3, 1]
+
+
+def test_calibration_of_what_has_no_scores(refused: Refused, links: str, tmp_path: Path) -> None:
+    gold = write_lines(tmp_path / "gold", PHARAOH)
+    calibration = ["evaluate", "alignment", "--calibration"]
+    message = refused(*calibration, links, gold)
+    assert message.startswith(f"{links}, line 1: expected links with scores from 0 to 1")
+    scored = write_lines(tmp_path / "scored", SCORED[:2])
+    assert f"{gold} has 3 lines but the text has 2" in refused(*calibration, scored, gold)
+    message = refused(*calibration, scored, gold, "--annotated", gold)
+    assert "does not go with --annotated" in message

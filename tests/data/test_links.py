@@ -16,6 +16,7 @@ from latentnlp.data.links import (
     read_gold,
     read_links,
     read_naacl,
+    read_scores,
     write_links,
 )
 from latentnlp.errors import UserError
@@ -187,6 +188,8 @@ def test_each_format() -> None:
         "target": ["d"],
     }
     assert full[0]["target"] == ["é", "\u2028"]
+    with_confidence = written("jsonl", confidences=[0.5, 0.0, 0.123456]).split("\n")
+    assert [json.loads(x)["confidence"] for x in with_confidence[:-1]] == [0.5, 0.0, 0.1235]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -201,6 +204,34 @@ def test_what_is_written_is_read_back(tmp_path: Path, fmt: str, seed: int) -> No
     write_links(tmp_path / "out" / "links", links, fmt, scores)
     expected = [Gold(row, row) for row in links]
     assert read_gold(tmp_path / "out" / "links", fmt.split("-")[0], sentences=20) == expected
+
+
+@pytest.mark.parametrize("fmt", ["pharaoh-scores", "jsonl"])
+def test_scores_are_read_back(tmp_path: Path, fmt: str) -> None:
+    offered = [{link: one[link] for link in row} for row, one in zip(LINKS, SCORES, strict=True)]
+    write_links(tmp_path / "links", LINKS, fmt, SCORES, confidences=[0.1, 0.2, 0.3])
+    found = read_scores(tmp_path / "links")
+    assert [one.keys() for one in found] == [one.keys() for one in offered]
+    for one, other in zip(found, offered, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+def test_scores_from_one(tmp_path: Path) -> None:
+    assert read_scores(write(tmp_path, "1-2:0.5\n"), base=1) == [{(0, 1): 0.5}]
+    # JSON lines always count from 0.
+    line = '{"links": [[1, 2]], "scores": [1.0000001]}'
+    assert read_scores(write(tmp_path, line), base=1) == [{(1, 2): 1.0000001}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["0-0", "0-0:", "0-0:x", "0-0:1.5", "0-0:-0.1", "0-0:nan", "0:0.5", "0-1-2:0.5", "0-0:1 1-1",
+     '{"links": [[0, 0]]}', '{"links": [[0, 0]], "scores": []}', '{"links": [0], "scores": [1]}',
+     '{"links": [[-1, 0]], "scores": [1]}', '{"links"', "{}"],
+)  # fmt: skip
+def test_what_is_no_line_of_scores(tmp_path: Path, line: str) -> None:
+    with pytest.raises(UserError, match=r", line 2: expected links with scores from 0 to 1"):
+        read_scores(write(tmp_path, f"0-0:0.5\n{line}\n"))
 
 
 def test_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

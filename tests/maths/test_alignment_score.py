@@ -15,6 +15,7 @@ from latentnlp.evaluation.alignment import (
     AlignmentScore,
     bootstrap_interval,
     calibration,
+    expected_calibration_error,
     read_annotated,
     score,
 )
@@ -142,5 +143,9 @@ def test_calibration() -> None:
     assert (low.low, low.high, low.count, low.precision) == (0.1, 0.2, 2, 0.0)
     assert low.mean_posterior == pytest.approx(0.11)
     assert (high.low, high.high, high.count, high.precision) == (0.9, 1.0, 3, 1.0)
+    # Two links at .11 of which none is right, three at .9567 which all are.
+    error = (2 * 0.11 + 3 * (1 - (0.95 + 1.0 + 0.92) / 3)) / 5
+    assert expected_calibration_error([low, high]) == pytest.approx(error)
+    assert expected_calibration_error([]) == 0.0
     with pytest.raises(UserError, match="scored links"):
         calibration(scores[:1], truth)

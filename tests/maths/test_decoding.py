@@ -67,6 +67,25 @@ def test_agreement() -> None:
     assert run(method="agreement", threshold=0.76)[0].links == frozenset()
 
 
+def test_confidence() -> None:
+    """Σ_a p(a, y | x) by hand in IBM 1: each word by the mean of what the words beside it say."""
+    languages = Languages(vocabulary(3, "a"), vocabulary(3, "b"))
+    aligner = build_aligner(ModelConfig("ibm1", "type_based"), languages)
+    randomise(aligner)
+    pairs = [([2, 3, 4], [3, 2]), ([2], [4])]
+    batch = make_batch([x for x, _ in pairs], [y for _, y in pairs])
+    found = [one.confidence for one in decode(aligner, batch, Config(method="viterbi"))]
+    for value, sides in zip(found, pairs, strict=True):
+        words: list[float] = []
+        for direction, x, y in zip(aligner.directions(), sides, sides[::-1], strict=True):
+            p_null = direction.positions.null_logit.sigmoid().item()
+            log_p, log_null = direction.emission(make_batch([x], [y]))
+            means = log_p.exp().mean(2)[0] * (1 - p_null) + log_null.exp()[0] * p_null
+            words += means.tolist()
+        assert value == pytest.approx(np.prod(words) ** (1 / len(words)), rel=1e-4)
+        assert 0 < value < 1
+
+
 @pytest.mark.parametrize("how", ["intersection", "union", "grow-diag-final-and"])
 def test_viterbi(how: str) -> None:
     forward = [frozenset({(0, 0), (1, 1)}), frozenset({(0, 0)})]

@@ -44,7 +44,8 @@ def test_alignments_have_scores_and_details(fitted: Aligner, corpus: ToyCorpus) 
     source, target = ["", *corpus.source[:3]], ["x", *corpus.target[:3]]
     plain = fitted.alignments(source, target)
     assert [one.line for one in plain] == [0, 1, 2, 3]
-    assert plain[0].links == frozenset() and plain[0].scores == {}
+    assert plain[0].links == frozenset() and plain[0].scores == {} and plain[0].confidence == 0.0
+    assert all(0 < one.confidence < 1 for one in plain[1:])
     assert [one.links for one in plain[1:]] == fitted.links_[:3]
     detailed = fitted.alignments(source, target, details=True)
     for one, other, n in zip(plain[1:], detailed[1:], range(3), strict=True):

@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from toy_corpus import ToyCorpus, toy_corpus
+from toy_corpus import FAST, ToyCorpus, toy_corpus, write_lines
 
-from latentnlp import checkpoint, distributed
+from latentnlp import checkpoint, distributed, run
+from latentnlp.cli import main
 from latentnlp.data.batches import Batches
 from latentnlp.data.cooccurrences import Cooccurrences
 from latentnlp.data.corpora import EncodedCorpus, ListText, build_vocabularies, encode
@@ -23,6 +25,7 @@ from latentnlp.emissions.counts import CountEmission
 from latentnlp.emissions.type_based import TypeBasedEmission
 from latentnlp.learners import em, lexicon, marginal
 from latentnlp.run import seed_everything
+from latentnlp.tasks import alignment_commands
 from latentnlp.tasks.alignment_model import Languages, ModelConfig, build_aligner
 
 ROOT = Path(__file__).parents[2]
@@ -186,8 +189,55 @@ def test_the_recipe_under_torchrun(corpus: ToyCorpus, tmp_path: Path) -> None:
     assert test.accuracy(links) > 0.5
 
 
+def align_in_a_race(model: Path, arguments: list[str]) -> int:
+    """The command, its second process looking at the folder while the first one makes it."""
+    if distributed.rank() == 0:
+        write = run.write_text
+
+        def slowly(path: Path, text: str) -> None:
+            time.sleep(1.0 if path.name == "config.json" else 0.0)
+            write(path, text)
+
+        run.write_text = slowly
+    else:
+        read = alignment_commands.open_parallel
+
+        def late(*files: Any) -> Any:
+            while not (model / "environment.json").exists():
+                time.sleep(0.01)
+            return read(*files)
+
+        alignment_commands.open_parallel = late
+    return main(arguments)
+
+
+def test_the_command_under_torchrun(corpus: ToyCorpus, tmp_path: Path) -> None:
+    """The folder that one process makes is not refused by another; there is a prior as well."""
+    text, model, links = corpus.write(tmp_path), tmp_path / "model", tmp_path / "links"
+    align = ["align", *text, "-o", links, *FAST, "--set", "batches.sentences=7", "--device", "cpu"]
+    prior = write_lines(tmp_path / "dictionary", ["new\tneu\t3"])
+    done = torchrun(Path(__file__).resolve(), model, *align, "--model", model, "--prior", prior)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("em epoch 2") == 1  # each epoch once, not once a process
+    found = links.read_text().splitlines()
+    assert main([*map(str, align), "--model", str(model), "--quiet"]) == 0
+    assert links.read_text().splitlines() == found
+
+    assert main([*map(str, align), "--prior", prior, "--quiet"]) == 0  # alone
+    alone = links.read_text().splitlines()
+    assert corpus.accuracy(found) == pytest.approx(corpus.accuracy(alone), abs=0.02)
+    assert corpus.accuracy(found) > 0.7
+    state = checkpoint.load(model / "model")
+    assert "new" in state["source"]["words"]
+    # 3 votes of the dictionary, counted once.
+    rare = state["weights"]["source_to_target.emission.totals"]
+    assert rare[2 + state["source"]["words"].index("new")] == 3.0
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if len(sys.argv) > 2:
+        sys.exit(align_in_a_race(Path(sys.argv[1]), sys.argv[2:]))
     distributed.setup(CPU)
     checkpoint.save(Path(sys.argv[1]) / f"rank{distributed.rank()}", everything())
     distributed.shutdown()

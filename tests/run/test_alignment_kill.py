@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command_server import Server, inside_an_epoch
-from toy_corpus import toy_corpus
+from toy_corpus import FAST, toy_corpus
 from toy_learner import untimed
 
 MOST_KILLS = 9
@@ -27,6 +27,7 @@ NEURAL_COUNTS = (
     "lexicon.rounds=1",
     "lexicon.em_epochs=2",
 )
+PRIOR = ("data.prior=PRIOR",)  # in the folder of the test
 NEURAL = (
     "model.emission=type_based",
     "model.type_based.dim=16",
@@ -46,14 +47,20 @@ def server() -> Iterator[Server]:
     ("settings", "stages"),
     [
         (NEURAL_COUNTS, ["ibm1", "em", "lexicon1", "em1"]),
+        (NEURAL_COUNTS + PRIOR, ["ibm1", "em", "lexicon1", "em1"]),
         (NEURAL, ["ibm1", "em", "lexicon", "marginal"]),
     ],
-    ids=["counts", "marginal"],
+    ids=["counts", "prior", "marginal"],
 )
 def test_killed_again_and_again(
     server: Server, settings: tuple[str, ...], stages: list[str], tmp_path: Path
 ) -> None:
     text = toy_corpus(60).write(tmp_path)
+    settings = tuple(one.replace("PRIOR", str(tmp_path / "prior")) for one in settings)
+    if any("prior" in one for one in settings):
+        earlier = ["align", *toy_corpus(20, seed=2).write(tmp_path, "earlier"), "--quiet"]
+        earlier += ["-o", str(tmp_path / "x"), "--model", str(tmp_path / "prior"), *FAST]
+        assert server.run(earlier, tmp_path / "prior" / "train.log") == 0
     options = [part for one in COMMON + settings for part in ("--set", one)]
 
     def align(name: str) -> list[str]:
