@@ -21,7 +21,8 @@ here, by the same code for all. 50 topics or numbers a code, but for latentnlp's
 What is scored is written out in `latentnlp.evaluation.topics`; perplexities are per document / per
 corpus. ELBO and IW: `bounds`, of --samples samples. q(θ | x) of the LDA peers is the Dirichlet that
 latentnlp's LDA finds, given their topics (E β) and their α: a proposal, whoever learnt the topics.
-Completion: from a random half of the words to the other, 100 samples (or --samples if fewer).
+Completion: from a half of the words to the other, 100 samples (or --samples if fewer); the halves
+are the published ones of the corpus, else random.
 NPMI of ten words a topic by documents of test and of train, diversity of the same ten. Words of a
 peer's topic: its most probable (LDA), its greatest weights (Pyro); of latentnlp's by the rule of
 `tasks.topics_words`, of the first 50 topics shown of the layer next to the words. Codes: E θ by the
@@ -62,7 +63,7 @@ from torch import Tensor
 
 from latentnlp import config as configuration
 from latentnlp.data.bag_corpora import BagFolder
-from latentnlp.data.bags import BagBatches, Bags, halves
+from latentnlp.data.bags import BagBatches, Bags
 from latentnlp.document_models._contract import DocumentModel
 from latentnlp.document_models.lda import Config as LdaConfig
 from latentnlp.document_models.lda import LatentDirichletAllocation
@@ -77,7 +78,7 @@ from latentnlp.evaluation.topics import (
 )
 from latentnlp.run import use_threads
 from latentnlp.tasks.topics import TopicsConfig, fingerprint
-from latentnlp.tasks.topics_evaluation import bounds, completion
+from latentnlp.tasks.topics_evaluation import bounds, completion_score
 from latentnlp.tasks.topics_model import TopicsModel
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes" / "topics"
@@ -184,6 +185,7 @@ class Corpus:
     name: str
     recipe: Path | None  # latentnlp's for it
     parts: dict[str, Bags]
+    halves: tuple[Bags, Bags] | None  # of test, as published
     words: tuple[str, ...]  # [V]
     text: str  # names the content: start of a SHA-256
 
@@ -195,13 +197,19 @@ class Corpus:
         recipe = next((path for path in recipes if path.exists()), None)
         text = configuration.load(TopicsConfig, recipe).text
         train = files.open("train", text)
+
+        def read(part: str) -> Bags:
+            return files.open(part, text, train.vocabulary).bags
+
         parts = {"train": train.bags}
         for part in ("dev", "test"):
             if part == "test" or files.has(part):
-                parts[part] = files.open(part, text, train.vocabulary).bags
+                parts[part] = read(part)
         parts.setdefault("dev", train.bags.select(np.arange(0)))
         digest = fingerprint(list(parts.values()))[:12]
-        return cls(folder, files.name, recipe, parts, train.words(), digest)
+        names = files.halves("test")
+        halves = None if names is None else (read(names[0]), read(names[1]))
+        return cls(folder, files.name, recipe, parts, halves, train.words(), digest)
 
     def recipe_of(self, system: str) -> str:
         """The one with the last part of the system's name, the corpus's, or "-": none."""
@@ -272,9 +280,7 @@ def _codes(model: DocumentModel, bags: Bags) -> NDArray[np.float64]:
 # --- scores ---------------------------------------------------------------------------------------
 
 
-def scored(
-    found: Fitted, parts: dict[str, Bags], samples: int
-) -> tuple[dict[str, float], dict[str, str]]:
+def scored(found: Fitted, corpus: Corpus, samples: int) -> tuple[dict[str, float], dict[str, str]]:
     """Numbers by name, and the signatures that say what they are."""
     scores: dict[str, float] = {}
     signatures: dict[str, str] = {}
@@ -283,18 +289,19 @@ def scored(
         signatures[name] = score.signature
         scores.update(values)
 
+    parts = corpus.parts
     test = parts["test"]
-    lengths, (first, second) = test.lengths(), halves(test, SEED)
+    lengths = test.lengths()
     elbo, bound = bounds(found.model, test, samples, SEED)
     few = min(samples, COMPLETION)
-    completed = completion(found.model, first, second, few, SEED)
+    completed = completion_score(found.model, test, corpus.halves, few, SEED)
     for name, score in (
         ("elbo", perplexity(elbo, lengths, "elbo", samples)),
         ("iw", perplexity(bound, lengths, "iw", samples)),
-        ("completion", perplexity(completed, second.lengths(), "completion", few)),
+        ("completion", completed),
     ):
-        values = {name: score.per_document, f"{name}_corpus": score.per_corpus}
-        add(name, score, **values)
+        if score is not None:
+            add(name, score, **{name: score.per_document, f"{name}_corpus": score.per_corpus})
     for layer, top in found.top.items():
         end = "" if layer == "layer 1" else f" {layer}"
         for part in ("test", "train"):
@@ -386,7 +393,7 @@ def measure(corpus: Corpus, name: str, seed: int, options: argparse.Namespace, f
         raise UserError(f"{name} ended with status {usage.exit_status}: {last}")
     cost = json.loads((folder / "cost.json").read_text(encoding="utf-8"))
     found = fitted(name, corpus, folder)
-    scores, signatures = scored(found, corpus.parts, options.samples)
+    scores, signatures = scored(found, corpus, options.samples)
     return Row(
         corpus=corpus.name,
         documents={part: len(bags) for part, bags in corpus.parts.items()},

@@ -152,7 +152,7 @@ def skewed_predictor(corpus: Corpus, start: State) -> State:
     learner = FirstWords(corpus.config.predictor.learner, model.network.train(), len(batches), CPU)
     for batch in batches:
         learner.step(batch)
-    model.network.load_state_dict(learner.average.module.state_dict())
+    model.network.load_state_dict(learner.average.model.state_dict())
     selector, predictor = model.network.selector, model.network.predictor
     selector.embedding.load_state_dict(predictor.embedding.state_dict())
     return model.network.state_dict()

@@ -152,8 +152,9 @@ def bags_from_rows(
 class BagFolder:
     """A folder as data_prep/ writes it: the documents of "train", and "dev" and "test" if there.
 
-    Each is ``<part>.ldac`` or ``<part>.jsonl`` (or .gz). Where ``vocab.txt`` stands beside them,
-    its words are the vocabulary. ``manifest.json`` names the collection; a folder may lack it.
+    Each is ``<part>.ldac`` or ``<part>.jsonl`` (or .gz). "test_half1" and "test_half2" are the test
+    documents as their publisher has cut them in two. Where ``vocab.txt`` stands beside them, its
+    words are the vocabulary. ``manifest.json`` names the collection; a folder may lack it.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -178,6 +179,11 @@ class BagFolder:
 
     def has(self, part: str) -> bool:
         return part in self.files
+
+    def halves(self, part: str) -> tuple[str, str] | None:
+        """The parts with a part's published halves; None: it has none."""
+        first, second = f"{part}_half1", f"{part}_half2"
+        return (first, second) if self.has(first) and self.has(second) else None
 
     def path(self, part: str) -> Path:
         """The file of a part. Raises UserError where there is no such part."""

@@ -35,39 +35,19 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from latentnlp import __version__
 from latentnlp.errors import UserError
+from latentnlp.evaluation._scores import Score, interval, percent, resampled_sums, signature
 
 Spans = Sequence[tuple[int, int]]
 """Token spans [start, end) of one document; they may touch, overlap and repeat."""
 
 AOPC_SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)
-
-
-@dataclass(frozen=True)
-class _Score:
-    @property
-    def signature(self) -> str:
-        """What was scored and how, in the manner of sacrebleu."""
-        raise NotImplementedError
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON; scores as fractions."""
-        return {**asdict(self), "signature": self.signature}
-
-
-def _signature(*fields: str) -> str:
-    return "|".join([*fields, f"version:latentnlp-{__version__}"])
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
 
 
 # --- selections -----------------------------------------------------------------------------------
@@ -108,7 +88,7 @@ def top_share(scores: ArrayLike, share: float) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
-class SelectionScore(_Score):
+class SelectionScore(Score):
     """How much was selected and in how many pieces; a piece is a longest run of selected tokens."""
 
     documents: int
@@ -121,14 +101,14 @@ class SelectionScore(_Score):
 
     @property
     def signature(self) -> str:
-        return _signature("selection", f"docs:{self.documents}", "rate:macro", "spans:runs")
+        return signature("selection", f"docs:{self.documents}", "rate:macro", "spans:runs")
 
     def format(self) -> str:
         """One line, shares in per cent, the signature last."""
         return (
-            f"selected {_percent(self.rate)} (pooled {_percent(self.rate_micro)})  "
+            f"selected {percent(self.rate)} (pooled {percent(self.rate_micro)})  "
             f"spans {self.spans:.2f} of {self.span_length:.2f} tokens  "
-            f"none {_percent(self.none)}  all {_percent(self.all)}  {self.signature}"
+            f"none {percent(self.none)}  all {percent(self.all)}  {self.signature}"
         )
 
 
@@ -235,7 +215,7 @@ def roc_auc(scores: ArrayLike, human: ArrayLike) -> float:
 
 
 @dataclass(frozen=True)
-class AgreementScore(_Score):
+class AgreementScore(Score):
     """Selected against human tokens and spans; `None` where there was no score to rank by."""
 
     documents: int
@@ -265,7 +245,7 @@ class AgreementScore(_Score):
 
     @property
     def signature(self) -> str:
-        return _signature(
+        return signature(
             "ERASER",
             f"docs:{self.documents}",
             f"tokens:{self.tokens}",
@@ -279,13 +259,13 @@ class AgreementScore(_Score):
     def format(self) -> str:
         """One line in per cent, the signature last."""
         ranked = (
-            f"AUPRC {_percent(self.auprc)}  AP {_percent(self.average_precision)}  "
-            f"F1@human {_percent(self.f1_at_human)}  distinct scores "
-            f"{_percent(self.distinct_scores)}  "
+            f"AUPRC {percent(self.auprc)}  AP {percent(self.average_precision)}  "
+            f"F1@human {percent(self.f1_at_human)}  distinct scores "
+            f"{percent(self.distinct_scores)}  "
         )
         return (
-            f"token F1 {_percent(self.f1)}  precision {_percent(self.precision)}  "
-            f"recall {_percent(self.recall)}  IOU F1 {_percent(self.iou_f1)}  "
+            f"token F1 {percent(self.f1)}  precision {percent(self.precision)}  "
+            f"recall {percent(self.recall)}  IOU F1 {percent(self.iou_f1)}  "
             f"{'' if self.distinct_scores is None else ranked}{self.signature}"
         )
 
@@ -363,9 +343,9 @@ def bootstrap_intervals(
     Percentile bootstrap over the N documents. Raises UserError as `agreement` does.
     """
     table = _table(predicted, gold, lengths, scores, iou_threshold)  # [N, C]
-    metrics = _metrics(_Row(*_resampled_sums(table, samples, seed).T))
+    metrics = _metrics(_Row(*resampled_sums(table, samples, seed).T))
     return {
-        name: _interval(values) for name, values in metrics.items() if not np.isnan(values).all()
+        name: interval(values) for name, values in metrics.items() if not np.isnan(values).all()
     }
 
 
@@ -375,22 +355,7 @@ def bootstrap_mean(values: ArrayLike, *, samples: int = 1000, seed: int = 0) -> 
     Percentile bootstrap over the N documents; (0, 0) without any.
     """
     table = np.asarray(values, dtype=np.float64).reshape(-1, 1)
-    return _interval(_ratio(_resampled_sums(table, samples, seed), len(table)))
-
-
-def _resampled_sums(table: NDArray[np.float64], samples: int, seed: int) -> NDArray[np.float64]:
-    """Column sums over N rows of `table` [N, C] drawn with replacement: [samples, C]."""
-    n = len(table)
-    draw = np.random.default_rng(seed)
-    sums = np.zeros((samples, table.shape[1]))
-    for k in range(samples if n else 0):
-        sums[k] = np.bincount(draw.integers(n, size=n), minlength=n) @ table
-    return sums
-
-
-def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    return interval(_ratio(resampled_sums(table, samples, seed), len(table)))
 
 
 def _metrics(sums: _Row) -> dict[str, NDArray[np.float64]]:
@@ -518,7 +483,7 @@ def _add_ranking(row: _Row, scores: NDArray[np.float64], human: NDArray[np.bool_
 
 
 @dataclass(frozen=True)
-class FaithfulnessScore(_Score):
+class FaithfulnessScore(Score):
     """Differences of the predicted class's probability, means over documents.
 
     `shares` and the points are empty, and the AOPC scores None, if AOPC was not asked for.
@@ -536,7 +501,7 @@ class FaithfulnessScore(_Score):
     @property
     def signature(self) -> str:
         shares = ",".join(f"{share:g}" for share in self.shares) or "none"
-        return _signature(
+        return signature(
             "ERASER-faithfulness", f"docs:{self.documents}", "class:predicted", f"aopc:{shares}"
         )
 
@@ -605,7 +570,7 @@ def _probabilities(values: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class ClassificationScore(_Score):
+class ClassificationScore(Score):
     """Right answers, beside what the most frequent class alone would reach."""
 
     documents: int
@@ -617,14 +582,14 @@ class ClassificationScore(_Score):
 
     @property
     def signature(self) -> str:
-        return _signature("accuracy", f"docs:{self.documents}", f"classes:{self.classes}")
+        return signature("accuracy", f"docs:{self.documents}", f"classes:{self.classes}")
 
     def format(self) -> str:
         """One line in per cent, the signature last."""
         return (
-            f"accuracy {_percent(self.accuracy)}  macro F1 {_percent(self.macro_f1)}  "
-            f"majority {_percent(self.majority)}  commonest answer "
-            f"{_percent(self.majority_predicted)}  {self.signature}"
+            f"accuracy {percent(self.accuracy)}  macro F1 {percent(self.macro_f1)}  "
+            f"majority {percent(self.majority)}  commonest answer "
+            f"{percent(self.majority_predicted)}  {self.signature}"
         )
 
 
@@ -648,7 +613,7 @@ def classification(predicted: Sequence[Hashable], gold: Sequence[Hashable]) -> C
 
 
 @dataclass(frozen=True)
-class RegressionScore(_Score):
+class RegressionScore(Score):
     """Squared error and correlations; a correlation with a constant is None."""
 
     documents: int
@@ -659,7 +624,7 @@ class RegressionScore(_Score):
 
     @property
     def signature(self) -> str:
-        return _signature("MSE", f"docs:{self.documents}", "ranks:mean")
+        return signature("MSE", f"docs:{self.documents}", "ranks:mean")
 
     def format(self) -> str:
         """One line, the signature last."""

@@ -10,7 +10,8 @@ Perplexity. Of document d, N_d is the number of words and log p(d) that of its w
     elbo           E_q[log p(d, z) − log q(z | d)] in place of log p(d)
     iw             log 1/K Σ_k p(d, z_k) / q(z_k | d), z_k ~ q: between the ELBO and log p(d), and
                    no worse for a larger K (Burda, Grosse and Salakhutdinov 2016)
-    completion     log p(second half | code of the first), over the words of the second half
+    completion     log p(second half | code of the first), over the words of the second half; of
+                   halves drawn at random, or of those that were published with the corpus
 
 A document without a word (in completion: without a second half) is left out.
 
@@ -62,21 +63,16 @@ from torch import Tensor
 
 from latentnlp.data.bags import Bags
 from latentnlp.errors import UserError
-from latentnlp.evaluation.rationale import (
-    _interval,
-    _percent,
-    _resampled_sums,
-    _Score,
-    _signature,
-    classification,
-)
+from latentnlp.evaluation._scores import Score, interval, percent, resampled_sums, signature
+from latentnlp.evaluation.rationale import classification
 
-Kind = Literal["exact", "elbo", "iw", "completion"]
+Kind = Literal["exact", "elbo", "iw", "completion", "completion-of-published-halves"]
 Labels = Sequence[str | None]
 SHARES = (0.0002, 0.001, 0.004, 0.016, 0.064, 0.256, 1.0)
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 
 _DOCUMENTS = 1024  # of the reference corpus at a time
+_RESAMPLES = 1000  # of the documents, for an interval
 _QUERIES = 64  # at a time: [64, D] keys of 8 bytes
 _TIE = 2.0**-20  # cosines are multiples of it
 
@@ -122,7 +118,7 @@ class ImportanceWeights:
 
 
 @dataclass(frozen=True)
-class PerplexityScore(_Score):
+class PerplexityScore(Score):
     """Perplexity as the mean over documents and over the corpus; smaller is better."""
 
     kind: Kind
@@ -131,12 +127,13 @@ class PerplexityScore(_Score):
     empty: int  # documents without a word to predict, left out
     tokens: int
     per_document: float
+    interval: tuple[float, float]  # 95 % of it: percentile bootstrap over the documents
     per_corpus: float
 
     @property
     def signature(self) -> str:
         """What was scored and how, in the manner of sacrebleu."""
-        return _signature(
+        return signature(
             "perplexity",
             f"log-p:{self.kind}",
             *([] if self.samples is None else [f"samples:{self.samples}"]),
@@ -147,9 +144,10 @@ class PerplexityScore(_Score):
 
     def format(self) -> str:
         """One line, the signature last."""
+        low, high = self.interval
         return (
-            f"perplexity {self.per_document:.2f} per document  {self.per_corpus:.2f} per corpus  "
-            f"{self.signature}"
+            f"perplexity {self.per_document:.2f} per document (95 %: {low:.2f} to {high:.2f})  "
+            f"{self.per_corpus:.2f} per corpus  {self.signature}"
         )
 
 
@@ -166,44 +164,20 @@ def perplexity(
     if kind == "iw" and samples is None:
         raise ValueError("an importance-weighted bound must state its number of samples")
     table = _log_p_and_lengths(log_p, lengths)
-    sums = np.array([[(table[:, 0] / table[:, 1]).sum(), len(table), *table.sum(axis=0)]])
-    per_document, per_corpus = _log_perplexities(sums)
+    per_word = table[:, :1] / table[:, 1:]
+    # 0 · −inf of a document not drawn would be a NaN.
+    means = resampled_sums(np.maximum(per_word, -1e300), _RESAMPLES, seed=0) / len(table)
+    low, high = interval(-means)
     return PerplexityScore(
         kind=kind,
         samples=samples,
         documents=len(table),
         empty=len(_array(lengths)) - len(table),
         tokens=int(table[:, 1].sum()),
-        per_document=_exp(per_document[0]),
-        per_corpus=_exp(per_corpus[0]),
+        per_document=_exp(-per_word.mean()),
+        interval=(_exp(low), _exp(high)),
+        per_corpus=_exp(-table[:, 0].sum() / table[:, 1].sum()),
     )
-
-
-def perplexity_intervals(
-    log_p: ArrayLike | Tensor,
-    lengths: ArrayLike | Tensor,
-    *,
-    samples: int = 1000,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """The 95 % intervals (low, high) of `per_document` and `per_corpus`, by drawing documents with
-    replacement (percentile bootstrap). Raises as `perplexity` does."""
-    table = _log_p_and_lengths(log_p, lengths)
-    table[:, 0] = np.maximum(table[:, 0], -1e300)  # 0 · −inf of a document not drawn is a NaN
-    rows = np.column_stack([table[:, 0] / table[:, 1], np.ones(len(table)), table])
-    logs = _log_perplexities(_resampled_sums(rows, samples, seed))
-    (low, high), (low_corpus, high_corpus) = (_interval(values) for values in logs)
-    return {
-        "per_document": (_exp(low), _exp(high)),
-        "per_corpus": (_exp(low_corpus), _exp(high_corpus)),
-    }
-
-
-def _log_perplexities(
-    sums: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of sums of log p / N, 1, log p and N, [R, 4]: the logarithms of both perplexities, [R]."""
-    return -sums[:, 0] / sums[:, 1], -sums[:, 2] / sums[:, 3]
 
 
 def _exp(value: float) -> float:
@@ -249,7 +223,7 @@ def top_words(scores: ArrayLike | Tensor, count: int) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class CoherenceScore(_Score):
+class CoherenceScore(Score):
     """NPMI by documents of a reference corpus, from −1 to 1."""
 
     topics: int
@@ -262,7 +236,7 @@ class CoherenceScore(_Score):
     @property
     def signature(self) -> str:
         """What was scored and how, in the manner of sacrebleu."""
-        return _signature(
+        return signature(
             "NPMI",
             f"topics:{self.topics}",
             f"top:{self.words}",
@@ -291,9 +265,9 @@ def coherence(top: ArrayLike | Tensor, reference: Bags, count: int = 10) -> Cohe
         raise UserError("the reference corpus has no document: there is no coherence")
     together = _documents_together(words, reference)  # [T, n, n]
     first, second = np.triu_indices(words.shape[1], k=1)
-    alone = together.diagonal(axis1=1, axis2=2)  # [T, n]
-    pairs = _npmi(together[:, first, second], alone[:, first], alone[:, second], len(reference))
-    per_topic = pairs.mean(axis=1)
+    alone = together.diagonal(dim1=1, dim2=2)  # [T, n]
+    pairs = npmi(together[:, first, second], alone[:, first], alone[:, second], len(reference))
+    per_topic = pairs.numpy().mean(axis=1)
     return CoherenceScore(
         topics=len(words),
         words=words.shape[1],
@@ -304,18 +278,14 @@ def coherence(top: ArrayLike | Tensor, reference: Bags, count: int = 10) -> Cohe
     )
 
 
-def _npmi(
-    both: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64], documents: int
-) -> NDArray[np.float64]:
-    """NPMI from numbers of documents that have both words, a, b, or are there at all."""
-    value = np.where(both == 0, -1.0, 0.0)  # and 0 where both words are in every document
-    some = (both > 0) & (both < documents)
-    both, a, b = both[some], a[some], b[some]
-    value[some] = np.log(both * documents / (a * b)) / -np.log(both / documents)
-    return value
+def npmi(both: Tensor, a: Tensor, b: Tensor, documents: float) -> Tensor:
+    """NPMI of words of which so many of the `documents` have both, a, b; see above."""
+    value = (both * documents / (a * b)).log() / -(both / documents).log()
+    always = (a == documents) & (b == documents)
+    return value.masked_fill(both == 0, -1.0).masked_fill(always, 0.0)
 
 
-def _documents_together(words: NDArray[np.int64], reference: Bags) -> NDArray[np.float64]:
+def _documents_together(words: NDArray[np.int64], reference: Bags) -> Tensor:
     """In how many documents the words i and j of topic t both stand, [T, n, n] (i = j: word i)."""
     seen = np.unique(words[words >= 0])
     place = np.where(words < 0, len(seen), np.searchsorted(seen, words))  # [T, n]
@@ -330,7 +300,7 @@ def _documents_together(words: NDArray[np.int64], reference: Bags) -> NDArray[np
         has[columns[columns >= 0], rows[columns >= 0]] = 1
         chosen = has[place]  # [T, n, chunk]
         total += chosen @ chosen.mT
-    return total.numpy()
+    return total
 
 
 def _ranked(top: ArrayLike | Tensor, count: int) -> NDArray[np.int64]:
@@ -351,7 +321,7 @@ def _check_words(words: NDArray[np.int64], vocabulary_size: int) -> None:
 
 
 @dataclass(frozen=True)
-class DiversityScore(_Score):
+class DiversityScore(Score):
     """How little topics repeat each other, from 1/T (all the same) to 1."""
 
     topics: int
@@ -361,7 +331,7 @@ class DiversityScore(_Score):
     @property
     def signature(self) -> str:
         """What was scored and how, in the manner of sacrebleu."""
-        return _signature("topic-diversity", f"topics:{self.topics}", f"top:{self.words}")
+        return signature("topic-diversity", f"topics:{self.topics}", f"top:{self.words}")
 
     def format(self) -> str:
         """One line, the signature last."""
@@ -381,7 +351,7 @@ def diversity(top: ArrayLike | Tensor, count: int = 25) -> DiversityScore:
 
 
 @dataclass(frozen=True)
-class RetrievalScore(_Score):
+class RetrievalScore(Score):
     """Precision of what is retrieved, as fractions, means over queries."""
 
     queries: int
@@ -395,7 +365,7 @@ class RetrievalScore(_Score):
     @property
     def signature(self) -> str:
         """What was scored and how, in the manner of sacrebleu."""
-        return _signature(
+        return signature(
             "retrieval",
             f"queries:{self.queries}",
             f"database:{self.database}",
@@ -407,11 +377,11 @@ class RetrievalScore(_Score):
     def format(self) -> str:
         """One line in per cent, the signature last."""
         curve = "  ".join(
-            f"@{share:g} {_percent(precision)}"
+            f"@{share:g} {percent(precision)}"
             for share, precision in zip(self.shares, self.precisions, strict=True)
         )
         return (
-            f"precision@{self.best} {_percent(self.precision_at_best)}  shares {curve}  "
+            f"precision@{self.best} {percent(self.precision_at_best)}  shares {curve}  "
             f"{self.signature}"
         )
 
@@ -517,7 +487,7 @@ def _codes(codes: ArrayLike | Tensor) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class ProbeScore(_Score):
+class ProbeScore(Score):
     """What a linear classifier reads off the codes, as fractions, beside the majority's answer."""
 
     training: int  # labelled documents
@@ -535,7 +505,7 @@ class ProbeScore(_Score):
         """What was scored and how, in the manner of sacrebleu."""
         grid = ",".join(f"{strength:g}" for strength in STRENGTHS)
         rule = f"-of-{grid}-by-{self.dev}-dev-docs" if self.dev else ""
-        return _signature(
+        return signature(
             "linear-probe",
             "softmax-L2",
             "standardised",
@@ -549,8 +519,8 @@ class ProbeScore(_Score):
     def format(self) -> str:
         """One line in per cent, the signature last."""
         return (
-            f"accuracy {_percent(self.accuracy)}  macro F1 {_percent(self.macro_f1)}  "
-            f"majority {_percent(self.majority)}  {self.signature}"
+            f"accuracy {percent(self.accuracy)}  macro F1 {percent(self.macro_f1)}  "
+            f"majority {percent(self.majority)}  {self.signature}"
         )
 
 
@@ -665,7 +635,7 @@ def softmax_regression(
 
 
 @dataclass(frozen=True)
-class UnitsScore(_Score):
+class UnitsScore(Score):
     """How many units of a code tell documents apart; of bits, how many are on and how surely."""
 
     documents: int
@@ -678,7 +648,7 @@ class UnitsScore(_Score):
     @property
     def signature(self) -> str:
         """What was scored and how, in the manner of sacrebleu."""
-        return _signature(
+        return signature(
             "active-units",
             f"docs:{self.documents}",
             f"units:{self.units}",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +13,7 @@ from latentnlp import distributed
 from latentnlp.config import at_least
 from latentnlp.data.bags import BagBatch
 from latentnlp.document_models._contract import DocumentModel
+from latentnlp.learners._average import Average
 
 
 @dataclass(frozen=True)
@@ -123,28 +122,6 @@ class Ascent:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
         }
-
-
-class Average:
-    """A copy of a model, whose weights follow it: a ← decay a + (1 − decay) w, after every step.
-
-    (torch's own `AveragedModel` asks the device for its counter at every step.)
-    """
-
-    def __init__(self, model: DocumentModel, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay = decay
-
-    @torch.no_grad()
-    def update(self, model: DocumentModel) -> None:
-        for mine, its in zip(self.model.parameters(), model.parameters(), strict=True):
-            mine.lerp_(its, 1 - self.decay)
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.model.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state)
 
 
 def _rate(step: int, rising: int, steps: int) -> float:

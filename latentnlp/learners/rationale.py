@@ -23,7 +23,8 @@ from latentnlp.data.texts import TextBatch
 from latentnlp.distributions.discrete import Latent
 from latentnlp.estimators import Estimator
 from latentnlp.estimators._contract import with_gradient
-from latentnlp.learners.thinned_predictor import averaged, count
+from latentnlp.learners._average import Average
+from latentnlp.learners.thinned_predictor import count
 from latentnlp.models.rationale import RationaleNetwork
 
 
@@ -141,7 +142,7 @@ class Rationale:
         self.optimizer = torch.optim.Adam(groups, fused=True)
         self.schedule = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.1, max(steps, 1))
         self.module = distributed.wrap(self.objective, device, unused=True)
-        self.average = averaged(network, config.averaging)
+        self.average = Average(network, config.averaging)
 
     def step(self, batch: TextBatch) -> dict[str, Tensor]:
         batch = batch.to(self.device)
@@ -162,7 +163,7 @@ class Rationale:
         self.optimizer.step()
         self.schedule.step()
         self.controller.update(all_selected / all_words)
-        self.average.update_parameters(self.objective.network)
+        self.average.update(self.objective.network)
         return {
             "log_likelihood": value.detach(),
             "weight": weight,

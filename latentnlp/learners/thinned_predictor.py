@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from latentnlp import distributed
 from latentnlp.config import at_least, between
 from latentnlp.data.texts import TextBatch
+from latentnlp.learners._average import Average
 from latentnlp.models.rationale import RationaleNetwork
 
 _SHORT = 8  # units: shorter texts are read whole
@@ -53,7 +53,7 @@ class ThinnedPredictor:
         )
         self.schedule = torch.optim.lr_scheduler.LinearLR(self.optimizer, 1.0, 0.05, max(steps, 1))
         self.module = distributed.wrap(network, device, unused=True)
-        self.average = averaged(network, config.averaging)
+        self.average = Average(network, config.averaging)
 
     def step(self, batch: TextBatch) -> dict[str, Tensor]:
         batch = batch.to(self.device)
@@ -67,7 +67,7 @@ class ThinnedPredictor:
         torch.nn.utils.clip_grad_norm_(parameters, self.config.max_gradient_norm)
         self.optimizer.step()
         self.schedule.step()
-        self.average.update_parameters(self.network)
+        self.average.update(self.network)
         return {"log_likelihood": total.detach(), "weight": weight}
 
     def thinned(self, batch: TextBatch) -> Tensor:
@@ -90,11 +90,6 @@ class ThinnedPredictor:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
         }
-
-
-def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
-    """An exponential moving average of the weights."""
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 def count(batch: TextBatch) -> Tensor:

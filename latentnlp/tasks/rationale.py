@@ -188,7 +188,7 @@ class _Training:
         encoded = encode_all(self.model, dev)
 
         def validate() -> Mapping[str, float]:
-            whole = replace(self.model, network=learner.average.module)
+            whole = replace(self.model, network=learner.average.model)
             return {"dev_error": whole_text_error(whole, dev, encoded)}
 
         fit(
@@ -201,7 +201,7 @@ class _Training:
             checkpoint_seconds=self.config.checkpoint_seconds,
             progress=self.progress,
         )
-        self.model.network.load_state_dict(learner.average.module.state_dict())
+        self.model.network.load_state_dict(learner.average.model.state_dict())
         # The selector starts from the reading that the predictor has learnt.
         network = self.model.network
         same = self.model.config.selector == self.model.config.predictor
@@ -219,7 +219,7 @@ class _Training:
         encoded = encode_all(self.model, judged)
 
         def current() -> tuple[RationaleModel, list[Rationale]]:
-            model = replace(self.model, network=learner.average.module)
+            model = replace(self.model, network=learner.average.model)
             return _decided(model, judged, encoded)
 
         def validate() -> Mapping[str, float]:

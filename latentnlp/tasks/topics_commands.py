@@ -115,9 +115,12 @@ class TrainOptions:
     progress: bool = True
 
 
-def kind_overrides(kind: str | None, rule: str | None, layers: str | None) -> list[str]:
+def kind_overrides(
+    kind: str | None, rule: str | None, layers: str | None, topics: int | None = None
+) -> list[str]:
     """The settings that the command line has names for; a kind that one rule alone can teach
-    brings it along. Raises UserError for layers that are not whole numbers, or of another kind."""
+    brings it along. Raises UserError for layers that are not whole numbers, and for layers or
+    topics of another kind."""
     found = []
     if layers is not None and kind not in (None, "belief_network"):
         raise UserError(f"--layers are of a belief network; a model of kind {kind!r} has none")
@@ -136,6 +139,13 @@ def kind_overrides(kind: str | None, rule: str | None, layers: str | None) -> li
                 f"--layers {layers}: expected whole numbers above 0, for example --layers 200,50"
             )
         found.append(f"model.belief_network.layers=[{', '.join(sizes)}]")
+    if topics is not None:
+        if kind not in ("lda", "nvdm"):
+            raise UserError(
+                f"--topics {topics} goes with --kind lda or nvdm; a belief network has layers of "
+                "units: --layers 200,50, or --set model.belief_network.layers=[200,50]"
+            )
+        found.append(f"model.{kind}.topics={topics}")
     return found
 
 
@@ -340,6 +350,17 @@ def read_new(
     if found.read.outside or found.read.empty:
         print(f"latentnlp: {path}: {said(found.read)}", file=sys.stderr)
     return found.bags
+
+
+def read_halves(
+    model: TopicsModel, corpus: BagFolder, reading: ReadOptions, part: str = "test"
+) -> tuple[Bags, Bags] | None:
+    """The published halves of a part's documents; None: the corpus has none."""
+    names = corpus.halves(part)
+    if names is None:
+        return None
+    first, second = (read_new(model, corpus.folder, reading, name) for name in names)
+    return first, second
 
 
 @dataclass(frozen=True)
@@ -605,8 +626,8 @@ def evaluate_command(options: EvaluateOptions) -> None:
         raise UserError("--samples must be at least 1, --seed at least 0")
     check_seed("--seed", options.seed)
     files = {"train": options.train, "dev": options.dev, "reference": options.reference}
-    if Path(options.test).is_dir():
-        corpus = BagFolder(options.test)
+    corpus = BagFolder(options.test) if Path(options.test).is_dir() else None
+    if corpus is not None:
         for part in ("train", "dev"):
             if not files[part] and corpus.has(part):
                 files[part] = options.test
@@ -624,6 +645,7 @@ def evaluate_command(options: EvaluateOptions) -> None:
         others["reference"],
         options.samples,
         options.seed,
+        None if corpus is None else read_halves(model, corpus, options.reading),
     )
     text = json.dumps(found.to_dict()) if options.as_json else "\n".join(found.lines())
     sys.stdout.write(text + "\n")

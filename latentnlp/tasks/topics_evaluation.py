@@ -1,8 +1,8 @@
 """What a model of documents is worth: its perplexity, its topics, its codes.
 
 perplexity    of the ELBO and of the importance-weighted bound, K samples, test documents
-completion    a document's words are cut in two at random; the code comes from the first half,
-              the second is predicted by E_{z ~ q(z | first)} p(w | z)
+completion    a document's words are cut in two, as they were published or else at random; the code
+              comes from the first half, the second is predicted by E_{z ~ q(z | first)} p(w | z)
 topics        NPMI and diversity of the topics that are shown, and of all
 codes         retrieval of training documents, a linear probe, active units
 """
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from latentnlp.data.bags import BagBatch, Bags, batch_of, halves
 from latentnlp.document_models._contract import DocumentModel, log_weights
+from latentnlp.errors import UserError
 from latentnlp.evaluation import topics as scores
 from latentnlp.evaluation.topics import (
     CoherenceScore,
@@ -79,15 +80,17 @@ def evaluate(
     reference: Bags | None = None,
     samples: int = 1000,
     seed: int = 1,
+    published: tuple[Bags, Bags] | None = None,
 ) -> Evaluation:
     """Score a model on documents that it was not trained with.
 
     ``training`` and ``dev``: labelled documents, for retrieval and the probe; ``reference``:
-    documents in which words may stand together, the test documents unless given.
+    documents in which words may stand together, the test documents unless given; ``published``:
+    the halves of the test documents, where the corpus has them.
     """
     elbo, bound = bounds(model.network, test, samples, seed)
     lengths = test.lengths()
-    completed = _completed(model.network, test, min(samples, 100), seed)
+    completed = completion_score(model.network, test, published, min(samples, 100), seed)
     coherence, diversity = topic_scores(model, test if reference is None else reference)
     return Evaluation(
         scores.perplexity(elbo, lengths, "elbo", samples),
@@ -99,12 +102,28 @@ def evaluate(
     )
 
 
-def _completed(model: DocumentModel, bags: Bags, samples: int, seed: int) -> PerplexityScore | None:
-    first, second = halves(bags, seed)
+def completion_score(
+    model: DocumentModel,
+    bags: Bags,
+    published: tuple[Bags, Bags] | None,
+    samples: int,
+    seed: int,
+) -> PerplexityScore | None:
+    """Of the published halves, or of halves drawn by ``seed``; None: no document has two words.
+
+    Raises: UserError where the halves are not of as many documents.
+    """
+    first, second = published or halves(bags, seed)
+    if not len(bags) == len(first) == len(second):
+        raise UserError(
+            f"the published halves are {len(first)} and {len(second)} documents, but there are "
+            f"{len(bags)}: make the folder again"
+        )
     if not second.lengths().any():
         return None
     log_p = completion(model, first, second, samples, seed)
-    return scores.perplexity(log_p, second.lengths(), "completion", samples)
+    kind = "completion-of-published-halves" if published else "completion"
+    return scores.perplexity(log_p, second.lengths(), kind, samples)
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from latentnlp.data.bags import Bags, batch_of
 from latentnlp.document_models._contract import Topics
+from latentnlp.evaluation import topics as scores
 
 CANDIDATES = 80
 SHARED = 3
@@ -60,11 +61,8 @@ def pairwise_npmi(bags: Bags, words: Tensor, seed: int = 1, caution: float = CAU
         there = (batch.dense()[:, words] > 0).float()
         together += there.T @ there
     alone, count = together.diagonal().clone(), float(len(rows))
-    always = together == count
     together = (together - caution * together.sqrt()).clamp(min=0)
-    ratio = (together * count / (alone[:, None] * alone)).log() / -(together / count).log()
-    npmi = ratio.masked_fill(together == 0, -1.0).masked_fill(always, 0.0)
-    return npmi.fill_diagonal_(0.0)
+    return scores.npmi(together, alone[:, None], alone, count).fill_diagonal_(0.0)
 
 
 def _together(npmi: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,6 +21,7 @@ from latentnlp.tasks.topics_commands import (
     corpus_of,
     load_model,
     read_config,
+    read_halves,
     read_new,
 )
 from latentnlp.tasks.topics_evaluation import evaluate
@@ -40,7 +41,15 @@ def main() -> None:
 
     bags, training = read(options.part), read("train")
     dev = read("dev") if corpus.has("dev") and options.part == "test" else None
-    found = evaluate(model, bags, training, dev, samples=options.samples, seed=options.seed)
+    found = evaluate(
+        model,
+        bags,
+        training,
+        dev,
+        samples=options.samples,
+        seed=options.seed,
+        published=read_halves(model, corpus, ReadOptions(), options.part),
+    )
     record = json.dumps(found.to_dict())
     write_text(options.run / f"scores.{options.part}.json", record + "\n")
     name = f"{corpus.name}, {options.part}"

@@ -294,8 +294,8 @@ def test_raw_text(
 @pytest.mark.parametrize(
     ("arguments", "settings"),
     [
-        (["--kind", "lda"], ["model.lda.topics=4", "learning.epochs=3"]),
-        (["--kind", "nvdm"], ["model.nvdm.topics=4", "model.nvdm.hidden=8", "learning.epochs=2"]),
+        (["--kind", "lda", "--topics", "4"], ["learning.epochs=3"]),
+        (["--kind", "nvdm", "--topics", "4"], ["model.nvdm.hidden=8", "learning.epochs=2"]),
         (["--kind", "unigram"], []),
         (["--rule", "reweighted_wake_sleep"], []),
         (["--rule", "variational"], ["learning.variational.estimator=vimco"]),
@@ -466,6 +466,9 @@ def test_bad_counts(
             "lower learning rate",
         ),
         (["--layers", "6,3", "--kind", "lda"], "a model of kind 'lda' has none"),
+        (["--topics", "9"], "--set model.belief_network.layers=[200,50]"),
+        (["--topics", "9", "--kind", "unigram"], "--topics 9 goes with --kind lda or nvdm"),
+        (["--topics", "0", "--kind", "lda"], "topics = 0 is below 1"),
     ],
 )
 def test_bad_arguments(

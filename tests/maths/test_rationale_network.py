@@ -269,6 +269,8 @@ def test_a_frozen_predictor_is_left_as_it_is_and_a_trained_one_is_not() -> None:
         learner.step(batch)
         assert torch.equal(net.predictor.head.weight, before) != moved
         assert not torch.equal(net.selector.head.weight, start)
+        mean = start.lerp(net.selector.head.weight, 1 - config.averaging)
+        torch.testing.assert_close(learner.average.model.selector.head.weight, mean)
 
 
 def test_hardkuma_trains_the_selector_through_the_words() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_topics import SHORT, SMALL, WORDS, subjects_of, toy_records
 
-from latentnlp import DocumentBeliefNetwork, UserError
+from latentnlp import Aligner, DocumentBeliefNetwork, RationaleExtractor, UserError
 from latentnlp import config as configuration
 from latentnlp.evaluation.topics import PerplexityScore
 from latentnlp.tasks.topics import TopicsConfig
@@ -184,6 +184,39 @@ def test_settings_of_the_constructor() -> None:
     ):
         with pytest.raises(UserError, match=told):
             quick(**wrong).fit(TRAIN)
+
+
+@pytest.mark.parametrize("kind", [Aligner, DocumentBeliefNetwork, RationaleExtractor])
+def test_parameters_are_the_arguments_of_the_constructor(kind: Any) -> None:
+    one = kind(seed=5, device="cpu")
+    given = one.get_params()
+    assert given["seed"] == 5 and {"config", "progress"} <= set(given)
+    copy = kind(**given).get_params()
+    assert all(copy[name] is value for name, value in given.items()) and len(copy) == len(given)
+    assert one.set_params(seed=6, progress=True) is one
+    assert one.get_params() == given | {"seed": 6, "progress": True}
+    with pytest.raises(UserError, match=f"{kind.__name__} has no parameter 'sed'; there are: "):
+        one.set_params(device="cuda", sed=7)
+    assert one.device == "cpu"
+
+
+def test_parameters_that_are_set_are_learnt_with(fitted: DocumentBeliefNetwork) -> None:
+    network = quick().set_params(layers=(5,)).fit(TRAIN[:20])
+    assert network.transform(NEW).shape == (40, 5)
+    codes = fitted.transform(NEW)
+    fitted.set_params(progress=False)  # what was learnt stays
+    np.testing.assert_array_equal(fitted.transform(NEW), codes)
+
+
+def test_scikit_learns_clone_and_pipeline(fitted: DocumentBeliefNetwork) -> None:
+    base = pytest.importorskip("sklearn.base", reason="scikit-learn is not installed")
+    pipeline = pytest.importorskip("sklearn.pipeline")
+    copy = base.clone(fitted)
+    assert copy.model_ is None and copy.get_params() == fitted.get_params()
+    steps = pipeline.make_pipeline(base.clone(quick(seed=3)))
+    steps.set_params(documentbeliefnetwork__layers=(5,))
+    codes = base.clone(steps).fit_transform(TRAIN)
+    np.testing.assert_array_equal(codes, quick(seed=3, layers=(5,)).fit_transform(TRAIN))
 
 
 def test_bad_input(fitted: DocumentBeliefNetwork) -> None:

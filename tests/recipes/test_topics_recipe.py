@@ -8,13 +8,14 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from toy_topics import QUICK, SMALL, options, subjects_of, toy_records, write_corpus
+from toy_topics import QUICK, SMALL, options, subjects_of, toy_records, write, write_corpus
 
 from latentnlp import config as configuration
+from latentnlp.cli import main
 from latentnlp.tasks.topics import TopicsConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "topics"
@@ -91,6 +92,35 @@ def test_from_a_corpus_to_a_report(script: Script, tmp_path: Path) -> None:
     for text in (*known, "importance-weighted bound", "Layer 2: ", scores["bound"]["signature"]):
         assert text in page
     assert page.count("</path>") == 60  # each document, with its title
+
+
+def test_published_halves_are_completed(
+    script: Script, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data, run = write_corpus(tmp_path / "toy", 60, 20, 8), tmp_path / "run"
+    settings = [*QUICK, *options([f"data.corpus={data}"])]
+    assert script("train", "--out", run, *settings).code == 0
+
+    def scores() -> dict[str, Any]:
+        done = script("evaluate", run, "--samples", "5", "--json")
+        assert done.code == 0, done.err
+        return json.loads(done.out)
+
+    drawn = scores()
+    assert "|log-p:completion|" in drawn["completion"]["signature"]
+    texts = [one["text"].split() for one in toy_records(8, seed=3)]
+    for name, start in (("test_half1", 0), ("test_half2", 1)):
+        write(data / f"{name}.jsonl", [{"text": " ".join(text[start::2])} for text in texts])
+    found = scores()
+    assert "|log-p:completion-of-published-halves|" in found["completion"]["signature"]
+    assert found["completion"]["tokens"] == sum(len(text[1::2]) for text in texts)
+    assert found["bound"] == drawn["bound"] and found["completion"] != drawn["completion"]
+    command = ["evaluate", "topics", str(run), str(data), "--samples", "5", "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["completion"] == found["completion"]
+    write(data / "test_half2.jsonl", toy_records(7))
+    assert main(command) == 2
+    assert "halves are 8 and 7 documents, but there are 8" in capsys.readouterr().err
 
 
 def test_dev_selects_and_test_is_never_read(script: Script, tmp_path: Path) -> None:
