@@ -2,6 +2,7 @@ r"""What every emission model answers, and the normaliser that the neural ones s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from latentnlp.data.batches import Batch
 
 # Logits held at once while a normaliser is computed: 16 M floats are 64 MB.
 _LOGITS_AT_ONCE = 16 * 2**20
+_ROWS_AT_ONCE = 4096  # of a sampled normaliser
+_LEAST_SUM = 1e-6  # relative to the greatest part: what differences of float32 can tell from 0
 
 
 class Emission(nn.Module):
@@ -31,6 +34,65 @@ def log_normaliser(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     result: Any = _LogNormaliser.apply(hidden, weight, bias)
     return result
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Words for a normaliser: the ``frequent`` first ones of the vocabulary, which is sorted by
+    falling count, and of the others every ``step``-th, from ``offset`` < step on."""
+
+    frequent: int
+    step: int
+    offset: int = 0
+
+    @classmethod
+    def of(cls, frequent: int, others: int, vocabulary_size: int) -> Sample:
+        """About ``others`` of the words that are not among the ``frequent``."""
+        step = max(1, -(-(vocabulary_size - frequent) // others))
+        return cls(frequent, step, step // 2)
+
+    def words(self, vocabulary_size: int, device: torch.device) -> Tensor:
+        first = torch.arange(min(self.frequent, vocabulary_size), device=device)
+        start = min(self.frequent + self.offset, vocabulary_size)
+        return torch.cat([first, torch.arange(start, vocabulary_size, self.step, device=device)])
+
+    def weight(self, words: Tensor) -> Tensor:
+        """How often a word [N] is in the sum: 0, 1, or (of the sampled others) ``step``."""
+        other = words - self.frequent
+        drawn = torch.where((other - self.offset) % self.step == 0, self.step, 0)
+        return torch.where(other < 0, 1, drawn)
+
+
+def sampled_log_normaliser(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    place: Tensor,
+    target: Tensor,
+    scores: Tensor,
+    sample: Sample,
+) -> Tensor:
+    r"""An estimate of `log_normaliser` [R] from few words of the vocabulary:
+
+        Z(x) ≈ Σ_{v known} exp(s(x, v)) + step · Σ_{v sampled, not known} exp(s(x, v))
+
+    (complementary sum sampling: Botev, Zheng and Barber 2017). Known of row r are the frequent
+    words and the partners of its own pairs n: place_n = r, target_n, with their ``scores`` [N],
+    s(x, target). Over a random offset the sum has no bias; its logarithm has little, because almost
+    all that a word is translated by stands among its own pairs. Each pair must be there once.
+    """
+    words = sample.words(weight.shape[0], hidden.device)  # [C]
+    times = sample.weight(words)
+    shift = bias[words] + times.to(bias.dtype).log()
+    few = weight[words]
+    log_sums = torch.cat(
+        [(rows @ few.t() + shift).logsumexp(1) for rows in hidden.split(_ROWS_AT_ONCE)]
+    )  # [R]
+    peak = log_sums.detach().scatter_reduce(0, place, scores.detach(), "amax")
+    # A partner stands in the sum ``weight`` times; once is right.
+    own = (1 - sample.weight(target)) * (scores - peak[place]).exp()
+    total = (log_sums - peak).exp().index_add(0, place, own)
+    return total.clamp_min(_LEAST_SUM).log() + peak
 
 
 class _LogNormaliser(torch.autograd.Function):

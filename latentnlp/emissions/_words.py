@@ -11,9 +11,13 @@ is what the characters are there to prevent.
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import Any
+from unicodedata import name
 
+import numpy as np
 import torch
+from anyascii import anyascii
 from torch import Tensor, nn
 from torch.nn.functional import embedding, embedding_bag
 
@@ -26,27 +30,16 @@ _FREQUENT = 20  # a word seen so often has a vector of its own among its n-grams
 class WordVectors(nn.Module):
     """E[w] where ``ngrams`` is empty; else the mean of G over the n-grams of these lengths."""
 
-    # What the vocabulary implies is not saved with the weights.
-    grams: Tensor  # int64 [N]: the n-grams of word 0, of word 1, …
-    gram_starts: Tensor  # int64 [V+1]: where each word's begin in ``grams``
-    words: Tensor  # int64 [N]: the words that n-gram 0 is in, n-gram 1, …
-    word_starts: Tensor  # int64 [G+1]
-    share: Tensor  # [V, 1]: 1 / number of n-grams
+    share: Tensor  # [V, 1]: 1 / number of n-grams; implied by the vocabulary, so it is not saved
 
     def __init__(self, vocabulary: Vocabulary, dim: int, ngrams: tuple[int, ...]) -> None:
         super().__init__()
-        size, self.spelt = len(vocabulary), bool(ngrams)
+        size, self.sums = len(vocabulary), None
         if ngrams:
             members, size = ngram_members(vocabulary, ngrams)
             word, place = members.nonzero(as_tuple=True)
-            gram = members[word, place]
-            by_gram = gram.argsort(stable=True)
+            self.sums = GramSums(word, members[word, place], len(members), size)
             counts = torch.bincount(word, minlength=len(members))
-            self.register_buffer("grams", gram, persistent=False)
-            self.register_buffer("gram_starts", _starts(counts), persistent=False)
-            self.register_buffer("words", word[by_gram], persistent=False)
-            starts = _starts(torch.bincount(gram, minlength=size))
-            self.register_buffer("word_starts", starts, persistent=False)
             self.register_buffer("share", 1.0 / counts.unsqueeze(1), persistent=False)
         self.table = nn.Embedding(size, dim)
         nn.init.normal_(self.table.weight, std=dim**-0.5)
@@ -57,11 +50,88 @@ class WordVectors(nn.Module):
 
     def everything(self) -> Tensor:
         """v(w) of the whole vocabulary, [V, d]."""
-        if not self.spelt:
+        if self.sums is None:
             return self.table.weight
+        return self.sums(self.table.weight) * self.share
+
+
+class SpellingVectors(nn.Module):
+    r"""Vectors of the words of both languages in one space, so that r(x) · r(y) knows spelling:
+
+        r(w) = Σ_{g ∈ grams(w), in both languages} G[g] / √|grams(w)|
+
+    At the start G is random with variance γ / d', and r(x) · r(y) close to
+
+        γ |grams(x) ∩ grams(y)| / √(|grams(x)| |grams(y)|)
+
+    (Johnson and Lindenstrauss 1984): names, numbers and cognates begin as translations of each
+    other. Training learns which n-grams are. A word with a letter that is not Latin is compared by
+    its romanisation.
+    """
+
+    def __init__(
+        self,
+        source: Vocabulary,
+        target: Vocabulary,
+        dim: int,
+        similarity: float,
+        ngrams: tuple[int, ...],
+    ) -> None:
+        """similarity: γ."""
+        super().__init__()
+        spelt = [
+            [() if word in SPECIALS else _grams(_in_latin(word), ngrams) for word in side.words]
+            for side in (source, target)
+        ]
+        there, back = (set().union(*side) for side in spelt)
+        ids = {gram: number for number, gram in enumerate(sorted(there & back))}
+        size = max(1, len(ids))
+        self.sums = nn.ModuleList()
+        for number, side in enumerate(spelt):
+            shared = [[ids[gram] for gram in grams if gram in ids] for grams in side]
+            lengths = torch.tensor([len(grams) for grams in shared])
+            word = torch.repeat_interleave(torch.arange(len(side)), lengths)
+            gram = torch.from_numpy(np.fromiter(chain.from_iterable(shared), np.int64))
+            self.sums.append(GramSums(word, gram, len(side), size))
+            counts = torch.tensor([max(1.0, len(grams)) for grams in side])
+            self.register_buffer(f"scale{number}", counts.rsqrt().unsqueeze(1), persistent=False)
+        self.table = nn.Embedding(size, dim)
+        nn.init.normal_(self.table.weight, std=(similarity / dim) ** 0.5)
+
+    def source(self) -> Tensor:
+        """r(x) of all source words, [|X|, d']."""
+        return self.sums[0](self.table.weight) * self.get_buffer("scale0")
+
+    def target(self) -> Tensor:
+        """r(y) of all target words, [|Y|, d']."""
+        return self.sums[1](self.table.weight) * self.get_buffer("scale1")
+
+
+class GramSums(nn.Module):
+    """The sums of the n-grams of every word, [V, d], of a table of n-grams [G, d]."""
+
+    # What the vocabulary implies is not saved with the weights.
+    grams: Tensor  # int64 [N]: the n-grams of word 0, of word 1, …
+    gram_starts: Tensor  # int64 [V+1]: where each word's begin in ``grams``
+    words: Tensor  # int64 [N]: the words that n-gram 0 is in, n-gram 1, …
+    word_starts: Tensor  # int64 [G+1]
+
+    def __init__(self, word: Tensor, gram: Tensor, n_words: int, n_grams: int) -> None:
+        """word, gram: [N], gram[n] is one of word[n]; rising in ``word``."""
+        super().__init__()
+        by_gram = gram.argsort(stable=True)
+        word_starts = _starts(torch.bincount(gram, minlength=n_grams))
+        self.register_buffer("grams", gram, persistent=False)
+        self.register_buffer(
+            "gram_starts", _starts(torch.bincount(word, minlength=n_words)), persistent=False
+        )
+        self.register_buffer("words", word[by_gram], persistent=False)
+        self.register_buffer("word_starts", word_starts, persistent=False)
+
+    def forward(self, table: Tensor) -> Tensor:
         lists = (self.grams, self.gram_starts, self.words, self.word_starts)
-        sums: Any = _SumOfLists.apply(self.table.weight, *lists)
-        return sums * self.share
+        sums: Any = _SumOfLists.apply(table, *lists)
+        return sums
 
 
 class _SumOfLists(torch.autograd.Function):
@@ -110,6 +180,14 @@ def ngram_members(vocabulary: Vocabulary, lengths: tuple[int, ...]) -> tuple[Ten
     for row, grams in zip(members, shared, strict=True):
         row[: len(grams)] = torch.tensor(grams, dtype=torch.int64)
     return members, size
+
+
+def _in_latin(word: str) -> str:
+    """The word itself, or its romanisation where it has a letter of another script."""
+    letters = (letter for letter in word if letter.isalpha())
+    if all(name(letter, "").startswith("LATIN") for letter in letters):
+        return word
+    return anyascii(word).lower()
 
 
 def _grams(word: str, lengths: tuple[int, ...]) -> tuple[str, ...]:

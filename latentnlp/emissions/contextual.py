@@ -2,10 +2,10 @@ r"""Neural emissions that look at the whole source sentence.
 
     p(y | x, i) = softmax_v( h_i · w(v) + b(v) )(y),    h_i = h(x_i) + U [→g_i ; ←g_i]
 
-where h is the representation of `type_based` and →g, ←g are the states of two small GRUs that read
-the source words from left and right, so that a frequent word can mean one thing here and another
-there. U starts at zero: before training, context says nothing. There is one normaliser per source
-token.
+where h and w are [h, r] and [w, r] of `type_based` and →g, ←g are the states of two small GRUs that
+read the source words from left and right, so that a frequent word can mean one thing here and
+another there. U starts at zero: before training, context says nothing. There is one normaliser per
+source token.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ class ContextualEmission(Emission):
     def __init__(self, config: Config, source: Vocabulary, target: Vocabulary) -> None:
         super().__init__()
         self.types = type_based.build(config.types, source, target)
-        self.rightward = nn.GRU(config.types.dim, config.states, batch_first=True)
-        self.leftward = nn.GRU(config.types.dim, config.states, batch_first=True)
-        self.project = nn.Linear(2 * config.states, config.types.dim, bias=False)
+        self.rightward = nn.GRU(self.types.width, config.states, batch_first=True)
+        self.leftward = nn.GRU(self.types.width, config.states, batch_first=True)
+        self.project = nn.Linear(2 * config.states, self.types.width, bias=False)
         nn.init.zeros_(self.project.weight)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         side = batch.source_side
-        by_type = self.types.represent(side.types)[side.places]  # [B, I, d]
+        by_type = self.types.represent(side.types)[side.places]  # [B, I, width]
         states = torch.cat([self.rightward(by_type)[0], self._leftward(by_type, side.lengths)], -1)
-        hidden = (by_type + self.project(states)).flatten(0, 1)  # [B·I, d]
-        weight = self.types.target_words.everything()  # [V, d]
+        hidden = (by_type + self.project(states)).flatten(0, 1)  # [B·I, width]
+        weight = self.types.targets()  # [V, width]
         log_z = log_normaliser(hidden, weight, self.types.target_bias)
         shape = side.words.shape
-        target = embedding(batch.target, weight)  # [B, J, d]
+        target = embedding(batch.target, weight)  # [B, J, width]
         scores = target @ hidden.view(*shape, weight.shape[1]).mT + self.types.target_bias[
             batch.target
         ].unsqueeze(-1)

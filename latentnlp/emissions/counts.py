@@ -27,8 +27,12 @@ from latentnlp.data.batches import Batch
 from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.emissions import type_based
-from latentnlp.emissions._base import Emission
+from latentnlp.emissions._base import Emission, Sample
 from latentnlp.emissions.type_based import log_unigram
+
+# Words of the normalisers of m besides those that a word meets: see `sampled_log_normaliser`.
+_FREQUENT, _SAMPLED = 1000, 2000
+_LEAST = -80.0  # of log m: its exp() is still a float32
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class CountEmission(Emission):
     null_counts: Tensor  # [|Y|]
     unigram: Tensor  # [|Y|]
     fixed_mean: Tensor  # [|Y|]
+    mean_log_z: Tensor  # [|X|], or empty
     prior_counts: Tensor  # [P]  π(x, y), or one 0 for all pairs
     prior_totals: Tensor  # [|X|]
     prior_null_counts: Tensor  # [|Y|]
@@ -88,6 +93,8 @@ class CountEmission(Emission):
         self.register_buffer("prior_counts", torch.zeros(1), persistent=False)
         self.register_buffer("prior_totals", torch.zeros(len(source)), persistent=False)
         self.register_buffer("prior_null_counts", torch.zeros(len(target)), persistent=False)
+        # The normalisers of m, known once somebody has asked for m of all pairs.
+        self.register_buffer("mean_log_z", torch.zeros(0))
         self.neural = None
         if config.mean == "neural":
             self.neural = type_based.build(config.neural, source, target)
@@ -115,6 +122,10 @@ class CountEmission(Emission):
         cells = self.lookup(batch)  # [B, J, I]
         if self.neural is None:
             mean = self.fixed_mean[batch.target].unsqueeze(2)  # [B, J, 1]
+        elif len(self.mean_log_z):
+            log_z = self.mean_log_z[batch.source].unsqueeze(1)  # [B, 1, I]
+            # A pair that nobody has met may be missing from the estimate and exceed it.
+            mean = (self.neural.scores(batch) - log_z).clamp(_LEAST, 0.0).exp()
         else:
             mean = self.neural(batch)[0].exp()
         total = self.totals[batch.source].unsqueeze(1)  # [B, 1, I]
@@ -146,12 +157,18 @@ class CountEmission(Emission):
         return (second, first) if self.transposed else (first, second)
 
     def pair_mean(self) -> Tensor | None:
-        """m(y | x) of every pair of the table, [P]; None where m does not depend on x."""
+        """m(y | x) of every pair of the table, [P]; None where m does not depend on x.
+
+        Their normalisers are kept for `forward`: ask again after θ has changed.
+        """
         if self.neural is None:
             return None
         source, target = self.pair_words()
-        types, place = source.unique(return_inverse=True)
-        return self.neural.log_prob_pairs(types, place, target).exp()
+        sample = Sample.of(_FREQUENT, _SAMPLED, len(self.unigram))
+        types = torch.arange(len(self.totals), device=source.device)
+        scores, log_z = self.neural.score_pairs(types, source, target, sample)
+        self.mean_log_z = log_z.detach()
+        return (scores - log_z[source]).clamp_min(_LEAST).exp()
 
     def maximise(self, counts: Tensor, null_counts: Tensor) -> None:
         """The M-step: take over the expected counts n of all pairs [P] and of NULL [|Y|]."""
@@ -169,8 +186,8 @@ class CountEmission(Emission):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *rest: Any, **more: Any
     ) -> None:
-        # The number of pairs belongs to what is loaded, not to the module it is loaded into.
-        for name in ("pairs", "counts"):
+        # Their size belongs to what is loaded, not to the module it is loaded into.
+        for name in ("pairs", "counts", "mean_log_z"):
             if prefix + name in state_dict:
                 setattr(self, name, getattr(self, name).new_empty(state_dict[prefix + name].shape))
         super()._load_from_state_dict(state_dict, prefix, *rest, **more)

@@ -1,11 +1,12 @@
 r"""Neural emissions that look at the source word alone.
 
-    p(y | x) = exp(h(x) · w(y) + b(y)) / Σ_v exp(h(x) · w(v) + b(v)),    h(x) = v(x) + tanh(A v(x))
-    p(y | NULL) = softmax(c)(y)
+    p(y | x) = exp(s(x, y)) / Σ_v exp(s(x, v)),    p(y | NULL) = softmax(c)(y)
+
+    s(x, y) = h(x) · w(y) + r(x) · r(y) + b(y),    h(x) = v(x) + tanh(A v(x))
 
 The distribution depends on the source *type*: one normaliser per unique source word of the batch
-serves all its tokens, and no [tokens × V] tensor is made. With ``ngrams`` the words on both sides
-are made of characters too.
+serves all its tokens, and no [tokens × V] tensor is made. With ``ngrams`` the vectors v and w are
+made of characters too. r · r is about how alike the two words are spelt (`_words.SpellingVectors`).
 """
 
 from __future__ import annotations
@@ -14,23 +15,28 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from latentnlp.config import at_least
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
-from latentnlp.emissions._base import Emission, log_normaliser
-from latentnlp.emissions._words import WordVectors
+from latentnlp.emissions._base import Emission, Sample, log_normaliser, sampled_log_normaliser
+from latentnlp.emissions._words import SpellingVectors, WordVectors
 
 _PAIRS_AT_ONCE = 2**18  # of which both vectors are gathered
 
 
 @dataclass(frozen=True)
 class Config:
-    dim: int = 64
+    dim: int = 32  # of v and w
     ngrams: tuple[int, ...] = (3, 4, 5)  # character n-gram lengths; [] for words as atoms
+    # γ: r · r of two equal words at the start; 0: spelling is not compared
+    similarity: float = 18.0
+    similarity_dim: int = 64
+    similarity_ngrams: tuple[int, ...] = (2, 3, 4)
 
     def __post_init__(self) -> None:
-        at_least(self, dim=1)
+        at_least(self, dim=1, similarity=0, similarity_dim=1)
 
 
 class TypeBasedEmission(Emission):
@@ -39,42 +45,75 @@ class TypeBasedEmission(Emission):
         self.source_words = WordVectors(source, config.dim, config.ngrams)
         self.hidden = nn.Linear(config.dim, config.dim)
         self.target_words = WordVectors(target, config.dim, config.ngrams)
+        self.spelling, self.width = None, config.dim  # of h and r together
+        if config.similarity:
+            self.width += config.similarity_dim
+            self.spelling = SpellingVectors(
+                source, target, config.similarity_dim, config.similarity, config.similarity_ngrams
+            )
         unigram = log_unigram(target)
         self.target_bias = nn.Parameter(unigram.clone())
         self.null_logits = nn.Parameter(unigram.clone())
 
     def represent(self, words: Tensor) -> Tensor:
-        """h(x), [U, d], of source words [U]."""
+        """[h(x), r(x)], [U, width], of source words [U]."""
         vectors = self.source_words(words)
-        return vectors + torch.tanh(self.hidden(vectors))
+        hidden = vectors + torch.tanh(self.hidden(vectors))
+        if self.spelling is None:
+            return hidden
+        return torch.cat([hidden, embedding(words, self.spelling.source())], -1)
+
+    def targets(self) -> Tensor:
+        """[w(y), r(y)] of all target words, [V, width]."""
+        vectors = self.target_words.everything()
+        if self.spelling is None:
+            return vectors
+        return torch.cat([vectors, self.spelling.target()], -1)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         # One normaliser per distinct word.
         types, inverse = batch.source_side.types, batch.source_side.places
-        hidden = self.represent(types)  # [U, d]
-        weight = self.target_words.everything()  # [V, d]
+        hidden, weight = self.represent(types), self.targets()  # [U, width], [V, width]
         log_z = log_normaliser(hidden, weight, self.target_bias)  # [U]
-        target = torch.nn.functional.embedding(batch.target, weight)  # [B, J, d]
-        scores = target @ hidden[inverse].transpose(1, 2)  # [B, J, I]
-        log_emission = scores + self.target_bias[batch.target].unsqueeze(-1)
-        log_emission = log_emission.to(log_z.dtype) - log_z[inverse].unsqueeze(1)
+        scores = self._scores(batch, hidden[inverse], weight).to(log_z.dtype)
+        log_emission = scores - log_z[inverse].unsqueeze(1)
         return log_emission, self.null_logits.log_softmax(-1)[batch.target]
 
-    def log_prob_pairs(self, types: Tensor, place: Tensor, target: Tensor) -> Tensor:
-        """log p(y_n | x_n), [N], with x_n = types[place_n]; types [U], place and target [N]."""
-        hidden, weight = self.represent(types), self.target_words.everything()
-        log_z = log_normaliser(hidden, weight, self.target_bias)
-        scores = [
-            (hidden[row] * weight[y]).sum(-1)
-            for row, y in zip(
-                place.split(_PAIRS_AT_ONCE), target.split(_PAIRS_AT_ONCE), strict=True
-            )
-        ]
-        return torch.cat(scores) + self.target_bias[target] - log_z[place]
+    def scores(self, batch: Batch) -> Tensor:
+        """s(x_i, y_j), [B, J, I]."""
+        hidden = self.represent(batch.source_side.types)[batch.source_side.places]
+        return self._scores(batch, hidden, self.targets())
+
+    def _scores(self, batch: Batch, hidden: Tensor, weight: Tensor) -> Tensor:
+        target = embedding(batch.target, weight)  # [B, J, width]
+        return target @ hidden.mT + self.target_bias[batch.target].unsqueeze(-1)
+
+    def log_prob_pairs(
+        self, types: Tensor, place: Tensor, target: Tensor, sample: Sample | None = None
+    ) -> Tensor:
+        """log p(y_n | x_n), [N], with x_n = types[place_n]; types [U], place and target [N].
+
+        With a ``sample`` the normaliser is estimated; the pairs must then differ.
+        """
+        scores, log_z = self.score_pairs(types, place, target, sample)
+        return scores - log_z[place]
+
+    def score_pairs(
+        self, types: Tensor, place: Tensor, target: Tensor, sample: Sample | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """s(x_n, y_n) [N] of the same pairs, and the log-normalisers of the ``types`` [U]."""
+        hidden, weight = self.represent(types), self.targets()
+        parts = zip(place.split(_PAIRS_AT_ONCE), target.split(_PAIRS_AT_ONCE), strict=True)
+        scores = torch.cat([(hidden[row] * weight[y]).sum(-1) for row, y in parts])
+        scores = scores + self.target_bias[target]
+        if sample is None:
+            return scores, log_normaliser(hidden, weight, self.target_bias)
+        partners = place, target, scores
+        return scores, sampled_log_normaliser(hidden, weight, self.target_bias, *partners, sample)
 
     def log_prob_rows(self, words: Tensor) -> Tensor:
         """log p(· | x), [U, V], of the source words [U]: for inspection and tables."""
-        scores = self.represent(words) @ self.target_words.everything().t() + self.target_bias
+        scores = self.represent(words) @ self.targets().t() + self.target_bias
         return scores.log_softmax(-1)
 
 

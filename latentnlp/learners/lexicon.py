@@ -14,7 +14,7 @@ ones, whose own counts speak for themselves.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from latentnlp import distributed
 from latentnlp.config import at_least
+from latentnlp.emissions._base import Sample
 from latentnlp.emissions.counts import CountEmission
 from latentnlp.emissions.type_based import TypeBasedEmission
 
@@ -33,13 +34,16 @@ _LEAST_COUNT = 0.01  # rarer pairs tell nothing and are most of the table
 class Config:
     learning_rate: float = 2e-2
     words_per_step: int = 512  # source words whose whole distributions one step looks at
+    frequent: int = 500  # target words that are in every normaliser …
+    sampled: int = 1000  # … and how many of the others about: see `sampled_log_normaliser`
 
     def __post_init__(self) -> None:
-        at_least(self, learning_rate=0, words_per_step=1)
+        at_least(self, learning_rate=0, words_per_step=1, frequent=0, sampled=1)
 
 
 class LexiconBatches:
-    """(direction, source words) in an order that is a function of (seed, epoch)."""
+    """(direction, source words, a random number): what and in which order is a function of (seed,
+    epoch)."""
 
     def __init__(self, words: list[np.ndarray], size: int, seed: int) -> None:
         self._words, self._size, self._seed = words, size, seed
@@ -48,14 +52,15 @@ class LexiconBatches:
     def __len__(self) -> int:
         return sum(self._counts)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Tensor]]:
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Tensor, int]]:
         order = np.random.default_rng([self._seed, epoch])
         shuffled = [order.permutation(one) for one in self._words]
         steps = [(k, n) for k, count in enumerate(self._counts) for n in range(count)]
-        for place in order.permutation(len(steps))[start:].tolist():
+        places, draws = order.permutation(len(steps)), order.integers(2**31, size=len(steps))
+        for place, draw in zip(places[start:].tolist(), draws[start:].tolist(), strict=True):
             direction, number = steps[place]
             chosen = shuffled[direction][number * self._size : (number + 1) * self._size]
-            yield direction, torch.from_numpy(np.sort(chosen))
+            yield direction, torch.from_numpy(np.sort(chosen)), draw
 
 
 class Lexicon:
@@ -72,22 +77,24 @@ class Lexicon:
         self.priors = nn.ModuleList(priors)
         self.tables = [_Rows(emission) for emission in counts]
         self.modules = [  # a prior's NULL is not used
-            distributed.wrap(_Objective(prior, emission.config.strength), device, unused=True)
+            distributed.wrap(
+                _Objective(prior, emission.config.strength, config), device, unused=True
+            )
             for prior, emission in zip(priors, counts, strict=True)
         ]
         self.optimizer = torch.optim.Adam(
-            self.priors.parameters(), lr=config.learning_rate, betas=(0.9, 0.99)
+            self.priors.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
         )
 
     def batches(self, seed: int) -> LexiconBatches:
         words = [rows.words.numpy() for rows in self.tables]
         return LexiconBatches(words, self.config.words_per_step, seed)
 
-    def step(self, batch: tuple[int, Tensor]) -> dict[str, Tensor]:
-        direction, words = batch
+    def step(self, batch: tuple[int, Tensor, int]) -> dict[str, Tensor]:
+        direction, words, draw = batch
         mine = words[distributed.rank() :: distributed.world_size()]
         rows = [tensor.to(self.device) for tensor in self.tables[direction].select(mine)]
-        log_likelihood, tokens = self.modules[direction](*rows)
+        log_likelihood, tokens = self.modules[direction](*rows, draw)
         loss = -log_likelihood * distributed.world_size() / len(words)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -102,19 +109,27 @@ class Lexicon:
 
 
 class _Objective(nn.Module):
-    def __init__(self, prior: TypeBasedEmission, strength: float) -> None:
+    def __init__(self, prior: TypeBasedEmission, strength: float, config: Config) -> None:
         super().__init__()
         self.prior, self.strength = prior, strength
+        self.sample = Sample.of(config.frequent, config.sampled, len(prior.target_bias))
 
     def forward(
-        self, source: Tensor, place: Tensor, target: Tensor, count: Tensor, total: Tensor
+        self,
+        source: Tensor,
+        place: Tensor,
+        target: Tensor,
+        count: Tensor,
+        total: Tensor,
+        draw: int,
     ) -> tuple[Tensor, Tensor]:
         """log p(n | θ) of source words [U] with totals n(x) [U], whose pairs [N] are
-        (source[place], target) with ``count`` n(x, y); and Σ n(x)."""
+        (source[place], target) with ``count`` n(x, y); and Σ n(x). ``draw`` ≥ 0 says which words
+        are sampled for the normalisers."""
         kappa = torch.full_like(total, self.strength)
-        prior = (self.strength * self.prior.log_prob_pairs(source, place, target).exp()).clamp_min(
-            1e-8
-        )
+        sample = replace(self.sample, offset=draw % self.sample.step)
+        mean = self.prior.log_prob_pairs(source, place, target, sample).exp()
+        prior = (self.strength * mean).clamp_min(1e-8)
         pairs = (torch.lgamma(count + prior) - torch.lgamma(prior)).sum()
         words = (torch.lgamma(kappa) - torch.lgamma(total + kappa)).sum()
         return pairs + words, total.sum()

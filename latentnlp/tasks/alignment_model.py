@@ -21,7 +21,7 @@ from latentnlp.models import hmm, ibm1, ibm2
 from latentnlp.models._positions import PositionModel
 from latentnlp.models.aligner import BidirectionalAligner, WordAligner
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MODEL = "model"  # the folder of a run directory that holds the trained model
 _LEAST_COUNT = 1e-3  # counts below it are not saved: they are most of the table and change nothing
 
@@ -98,7 +98,7 @@ class AlignmentModel:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> AlignmentModel:
-        """Raises UserError: not a model, damaged, or written by a newer version."""
+        """Raises UserError: not a model, damaged, or written by another version."""
         state = checkpoint.load(folder)
         if not isinstance(state, dict) or state.get("kind") != "latentnlp alignment model":
             raise UserError(f"{folder}: not an alignment model")
@@ -106,8 +106,13 @@ class AlignmentModel:
             if state["model_version"] > FORMAT_VERSION:
                 raise UserError(
                     f"{folder}: written by a newer latentnlp (model version "
-                    f"{state['model_version']}, this one reads up to {FORMAT_VERSION}): upgrade "
+                    f"{state['model_version']}, this one reads {FORMAT_VERSION}): upgrade "
                     "latentnlp"
+                )
+            if state["model_version"] < FORMAT_VERSION:
+                raise UserError(
+                    f"{folder}: written by an older latentnlp (model version "
+                    f"{state['model_version']}, this one reads {FORMAT_VERSION}): train it again"
                 )
             where = f"{folder}/state.json"
             text = configuration.from_dict(TextConfig, state["text"], where)

@@ -15,9 +15,10 @@ from tiny import Corpus, corpus_text, mixed_batch, vocabulary
 from torch import Tensor
 
 from latentnlp.data.batches import Batch
-from latentnlp.emissions import type_based
+from latentnlp.emissions import counts, type_based
 from latentnlp.learners.em import Config as EmConfig
 from latentnlp.learners.em import ExpectationMaximisation
+from latentnlp.learners.lexicon import Config as LexiconConfig
 from latentnlp.learners.lexicon import _Objective
 from latentnlp.learners.marginal import Config, Marginal
 from latentnlp.models.aligner import BidirectionalAligner, WordAligner
@@ -201,9 +202,14 @@ def test_expectation_step(
         learner.end_epoch()
 
 
-def test_lexicon_objective() -> None:
+@pytest.mark.parametrize("similarity", [0.0, 3.0])
+@pytest.mark.parametrize("sampled", [1, 1000])
+def test_lexicon_objective(sampled: int, similarity: float) -> None:
     sides = vocabulary(6, "haus"), vocabulary(5, "house")
-    objective = _Objective(type_based.build(type_based.Config(8), *sides), 2.0).to(META)
+    prior = type_based.build(type_based.Config(8, similarity=similarity), *sides)
+    config = LexiconConfig(frequent=2, sampled=sampled)
+    objective = _Objective(prior, 2.0, config).to(META)
+    assert (objective.sample.step > 1) == (sampled == 1)
     rows = (
         torch.tensor([2, 3]),
         torch.tensor([0, 0, 1]),
@@ -213,5 +219,23 @@ def test_lexicon_objective() -> None:
     )
     rows = tuple(row.to(META) for row in rows)
     with placement_check():
-        log_likelihood, _ = objective(*rows)
+        log_likelihood, _ = objective(*rows, 12345)
         (-log_likelihood).backward()
+
+
+def test_the_prior_of_all_pairs(tmp_path: Path) -> None:
+    """What EM asks a neural prior once an epoch, and a forward pass with what it keeps."""
+    corpus = Corpus(corpus_text(0), tmp_path)
+    options = counts.Config(mean="neural", neural=type_based.Config(8))
+    aligner = corpus.aligner(counts=options)
+    for direction in aligner.directions():
+        direction.emission.start(corpus.table)  # type: ignore[operator]
+    aligner = aligner.to(META)
+    batch = mixed_batch(words=4).to(META)
+    for direction, one in zip(aligner.directions(), (batch, batch.reversed()), strict=True):
+        assert isinstance(direction.emission, counts.CountEmission)
+        with placement_check():
+            mean = direction.emission.pair_mean()
+            log_p, _ = direction.emission(one)
+        assert mean is not None and mean.device == log_p.device == META
+        assert direction.emission.mean_log_z.device == META

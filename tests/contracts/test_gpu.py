@@ -15,8 +15,11 @@ from tiny import Corpus, corpus_text, mixed_batch, randomise, vocabulary
 from latentnlp.decoding import Config as DecodingConfig
 from latentnlp.decoding import decode
 from latentnlp.distributions.hidden_markov import HiddenMarkov
+from latentnlp.emissions import counts, type_based
 from latentnlp.learners.em import Config as EmConfig
 from latentnlp.learners.em import ExpectationMaximisation
+from latentnlp.learners.lexicon import Config as LexiconConfig
+from latentnlp.learners.lexicon import Lexicon
 from latentnlp.learners.marginal import Config, Marginal
 from latentnlp.models.aligner import BidirectionalAligner, WordAligner
 
@@ -78,6 +81,30 @@ def test_training_step(positions: str, emission: str) -> None:
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-3)
     rough = Marginal(Config(precision="bfloat16"), copy.deepcopy(built), CUDA)
     assert rough.step(batch)["log_likelihood"].isfinite()
+
+
+@pytest.mark.parametrize("sampled", [1, 1000])
+def test_lexicon_steps_and_the_prior_of_all_pairs(tmp_path: Path, sampled: int) -> None:
+    corpus, learners, tables = Corpus(corpus_text(0), tmp_path), [], []
+    options = counts.Config(mean="neural", neural=type_based.Config(8))
+    built = corpus.aligner(counts=options)
+    for device in (CPU, CUDA):
+        model = copy.deepcopy(built).to(device)
+        learner = ExpectationMaximisation(EmConfig(), model, corpus.table)
+        for batch in corpus.batches:
+            learner.step(batch)
+        learner.end_epoch()
+        both: Any = tuple(direction.emission for direction in model.directions())
+        config = LexiconConfig(frequent=2, sampled=sampled)
+        learners.append(Lexicon(config, both, tuple(one.neural for one in both), device))
+        tables.append(both)
+    with torch.no_grad():
+        for one, other in zip(*tables, strict=True):
+            torch.testing.assert_close(other.pair_mean().cpu(), one.pair_mean(), rtol=0, atol=1e-2)
+            torch.testing.assert_close(other.mean_log_z.cpu(), one.mean_log_z, rtol=1e-3, atol=1e-2)
+    for step in learners[0].batches(seed=0).epoch(0):
+        expected, found = (learner.step(step)["log_likelihood"] for learner in learners)
+        torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-2)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -14,7 +14,7 @@ from latentnlp.data.batches import Batch
 from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.emissions import _base, _words, contextual, counts, type_based
-from latentnlp.emissions._base import log_normaliser
+from latentnlp.emissions._base import Sample, log_normaliser
 from latentnlp.emissions._words import WordVectors, ngram_members
 
 SOURCE, TARGET = vocabulary(5, "haus"), vocabulary(7, "house")
@@ -83,8 +83,10 @@ def test_normaliser_of_no_rows() -> None:
     assert all(one.grad is not None and (one.grad == 0).all() for one in inputs)
 
 
-def neural(name: str, ngrams: tuple[int, ...] = (3,), seed: int = 0) -> Any:
-    types = type_based.Config(dim=6, ngrams=ngrams)
+def neural(
+    name: str, ngrams: tuple[int, ...] = (3,), seed: int = 0, similarity: float = 3.0
+) -> Any:
+    types = type_based.Config(6, ngrams, similarity, similarity_dim=5, similarity_ngrams=(1, 2))
     if name == "type_based":
         built: Any = type_based.build(types, SOURCE, TARGET)
     else:
@@ -111,17 +113,25 @@ def test_each_source_word_has_a_distribution(name: str, ngrams: tuple[int, ...])
     torch.testing.assert_close(log_null.exp().sum(1), torch.ones(1).double())
 
 
+@pytest.mark.parametrize("similarity", [0.0, 3.0])
 @pytest.mark.parametrize("ngrams", [(), (3,)])
-def test_type_based_is_the_naive_softmax(ngrams: tuple[int, ...]) -> None:
-    emission, batch = neural("type_based", ngrams), mixed_batch(words=5)
+def test_type_based_is_the_naive_softmax(ngrams: tuple[int, ...], similarity: float) -> None:
+    emission = neural("type_based", ngrams, similarity=similarity)
+    batch = mixed_batch(words=5)
     log_p, log_null = emission(batch)
     naive = emission.log_prob_rows(torch.arange(len(SOURCE)))  # [X, Y]
-    table = logits(
-        emission.represent(torch.arange(len(SOURCE))),
-        emission.target_words.everything(),
-        emission.target_bias,
-    )
+    vectors = emission.source_words.everything()
+    hidden = vectors + torch.tanh(
+        vectors @ emission.hidden.weight.t() + emission.hidden.bias
+    )  # [X, d]
+    table = logits(hidden, emission.target_words.everything(), emission.target_bias)
+    if similarity:
+        alike = emission.spelling.source() @ emission.spelling.target().t()
+        assert (alike.abs() > 1e-3).any()
+        table = table + alike
     torch.testing.assert_close(naive, table.log_softmax(-1))
+    cells = table[batch.source.unsqueeze(1), batch.target.unsqueeze(2)]
+    torch.testing.assert_close(emission.scores(batch), cells)
     expected = naive[batch.source.unsqueeze(1), batch.target.unsqueeze(2)]  # [B, J, I]
     torch.testing.assert_close(log_p, expected)
     torch.testing.assert_close(log_null, emission.null_logits.log_softmax(-1)[batch.target])
@@ -141,10 +151,34 @@ def test_log_prob_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     place, target = torch.tensor([0, 0, 1, 2, 2, 2, 1]), torch.tensor([3, 4, 2, 1, 8, 2, 2])
     expected = emission.log_prob_rows(types)[place, target]
     torch.testing.assert_close(emission.log_prob_pairs(types, place, target), expected)
+    scores, log_z = emission.score_pairs(types, place, target)
+    torch.testing.assert_close(scores - log_z[place], expected)
+    inputs = emission.represent(types), emission.targets(), emission.target_bias
+    torch.testing.assert_close(log_z, logits(*inputs).logsumexp(-1))
+
+
+def test_log_prob_of_pairs_with_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type_based, "_PAIRS_AT_ONCE", 4)
+    emission = neural("type_based")
+    types = torch.tensor([2, 5, 6])
+    place, target = torch.tensor([0, 0, 1, 2, 2, 2]), torch.tensor([3, 4, 2, 1, 8, 2])
+    rows = emission.log_prob_rows(types)
+    for step in (1, 3):
+        estimates = []
+        for offset in range(step):
+            sample = Sample(2, step, offset)
+            found = emission.log_prob_pairs(types, place, target, sample)
+            scores, log_z = emission.score_pairs(types, place, target, sample)
+            torch.testing.assert_close(found, scores - log_z[place])
+            estimates.append((-found).exp())  # Z / exp(s)
+        torch.testing.assert_close(torch.stack(estimates).mean(0), (-rows[place, target]).exp())
+        spread = (estimates[0] - estimates[-1]).abs().max()
+        assert spread == 0 if step == 1 else spread > 1e-3
 
 
 def test_a_new_contextual_emission_is_the_type_based_one() -> None:
-    built = contextual.build(contextual.Config(type_based.Config(6), 4), SOURCE, TARGET)
+    types = type_based.Config(6, similarity_dim=5, similarity_ngrams=(1, 2))
+    built = contextual.build(contextual.Config(types, 4), SOURCE, TARGET)
     batch = mixed_batch()
     expected = built.types(batch)[0]
     torch.testing.assert_close(built(batch)[0], expected)
@@ -375,6 +409,67 @@ def test_pair_mean_is_the_prior_of_each_pair(transposed: bool) -> None:
     assert counted(transposed).pair_mean() is None
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_normalisers_are_kept_for_the_forward_pass(transposed: bool) -> None:
+    emission = counted(transposed, mean="neural", neural=type_based.Config(5, (3,)))
+    randomise(emission)
+    assert emission.neural is not None
+    batch = mixed_batch().reversed() if transposed else mixed_batch()
+    count, total = emission.counts[emission.lookup(batch)], emission.totals[batch.source]
+
+    def expected(shift: float) -> Tensor:
+        mean = (emission.neural(batch)[0] - shift).exp()  # type: ignore[misc]
+        return emission.smooth(count, total.unsqueeze(1), mean)
+
+    assert emission.mean_log_z.shape == (0,), "nobody has asked"
+    torch.testing.assert_close(emission(batch)[0], expected(0.0))
+    emission.pair_mean()
+    assert emission.mean_log_z.shape == emission.totals.shape
+    assert not emission.mean_log_z.requires_grad
+    torch.testing.assert_close(emission(batch)[0], expected(0.0))
+    emission.mean_log_z += 0.75
+    torch.testing.assert_close(emission(batch)[0], expected(0.75))  # it is they that are used
+    emission.pair_mean()
+    torch.testing.assert_close(emission(batch)[0], expected(0.0))  # asked again
+
+
+def many_words() -> tuple[Vocabulary, Vocabulary]:
+    """500 words on each side; each has a twin, spelt alike, at the same place."""
+    digits = [f"{k:03d}"[::-1] for k in range(500)]
+    spelt = [f"{a}{b}{c}k{c}{b}{a}" for a, b, c in digits]
+    sides = ([f"{word}{end}" for word in spelt] for end in ("e", "o"))
+    return tuple(Vocabulary([(w, 500 - k) for k, w in enumerate(side)]) for side in sides)  # type: ignore[return-value]
+
+
+def test_pair_mean_of_a_large_vocabulary_is_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """log m is within 0.1 of exact where the twin is among the pairs, and nowhere near without it:
+    the partners are what makes an estimate from a fifth of the words good."""
+    monkeypatch.setattr(counts, "_FREQUENT", 20)
+    monkeypatch.setattr(counts, "_SAMPLED", 100)
+    torch.manual_seed(0)
+    sides, size = many_words(), 502
+    neural = type_based.Config(8, (3,), similarity=30.0, similarity_dim=128)
+    emission = counts.build(counts.Config(mean="neural", neural=neural), *sides)
+    known = range(2, size, 2)  # the others have no pair
+    emission.start(table_of(sorted({(x, y) for x in known for y in (x, 2 + x // 2)})))
+    with torch.no_grad():
+        mean = emission.pair_mean()
+        assert mean is not None and emission.neural is not None
+        exact = emission.neural.log_prob_rows(torch.arange(size))
+        source, target = emission.pair_words()
+        error = (mean.log() - exact[source, target]).abs()[1:]
+    assert 0 < error.max() < 0.1
+    assert (exact.diagonal()[2:].exp() > 0.5).all(), "a twin has most of the mass"
+    _, exact_log_z = emission.neural.score_pairs(torch.arange(size), source, target)
+    lost = (emission.mean_log_z - exact_log_z).detach().abs()
+    assert lost[torch.arange(3, 20, 2)].max() < 0.1, "a frequent twin is always there"
+    assert lost[torch.arange(21, size, 2)].median() > 1.0
+
+    batch = make_batch([[x] for x in range(2, size)], [[x] for x in range(2, size)])
+    log_p, _ = emission(batch)
+    assert (log_p <= 1e-6).all(), "nor is it more than a probability for twins that never met"
+
+
 def test_prune_gives_rare_pairs_to_the_prior() -> None:
     emission = counted(strength=1.0, mean="uniform")
     totals = emission.totals.clone()
@@ -390,11 +485,17 @@ def test_prune_gives_rare_pairs_to_the_prior() -> None:
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("mean", ["unigram", "neural"])
-def test_state_dict_round_trip_into_a_table_of_another_size(mean: str, transposed: bool) -> None:
+@pytest.mark.parametrize(
+    ("mean", "asked"), [("unigram", True), ("neural", True), ("neural", False)]
+)
+def test_state_dict_round_trip_into_a_table_of_another_size(
+    mean: str, asked: bool, transposed: bool
+) -> None:
     options: dict[str, Any] = {"mean": mean, "neural": type_based.Config(5, (3,))}
     emission = counted(transposed, **options)
     randomise(emission)
+    if asked:
+        emission.pair_mean()
     batch = mixed_batch().reversed() if transposed else mixed_batch()
     sides = (TARGET, SOURCE) if transposed else (SOURCE, TARGET)
     holder = torch.nn.ModuleDict(
@@ -405,6 +506,9 @@ def test_state_dict_round_trip_into_a_table_of_another_size(mean: str, transpose
     )
     fresh = holder["inner"]
     assert all(map(torch.equal, fresh(batch), emission(batch)))
+    assert torch.equal(fresh.mean_log_z, emission.mean_log_z)  # type: ignore[arg-type]
+    assert len(emission.mean_log_z) == (len(sides[0]) if asked and mean == "neural" else 0)
     small = counts.build(counts.Config(**options), *sides, transposed)
     emission.load_state_dict(small.state_dict())
     assert emission.pairs.tolist() == [0], "and from a smaller one"
+    assert emission.mean_log_z.shape == (0,)

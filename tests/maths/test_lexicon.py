@@ -17,6 +17,7 @@ from latentnlp.learners.lexicon import Config, Lexicon, LexiconBatches, _Objecti
 
 SOURCE, TARGET = vocabulary(3, "haus"), vocabulary(2, "house")
 KAPPA = 1.7
+EXACT = Config()  # with so few words, all of them are in a normaliser
 
 
 def prior() -> type_based.TypeBasedEmission:
@@ -33,13 +34,15 @@ def lgamma_formula(n: dict[int, float], mean: dict[int, float]) -> float:
     return total
 
 
-def log_likelihood(model: Any, rows: dict[int, dict[int, float]]) -> float:
+def log_likelihood(
+    model: Any, rows: dict[int, dict[int, float]], config: Config = EXACT, draw: int = 3
+) -> float:
     words = sorted(rows)
     pairs = [(k, y, n) for k, x in enumerate(words) for y, n in rows[x].items()]
     place, target, count = (torch.tensor(column) for column in zip(*pairs, strict=True))
     totals = torch.tensor([sum(rows[x].values()) for x in words], dtype=torch.float64)
-    found, tokens = _Objective(model, KAPPA)(
-        torch.tensor(words), place, target, count.double(), totals
+    found, tokens = _Objective(model, KAPPA, config)(
+        torch.tensor(words), place, target, count.double(), totals, draw
     )
     assert torch.equal(tokens, totals.sum())
     return found.item()
@@ -51,6 +54,26 @@ def test_objective_is_the_formula() -> None:
     table = model.log_prob_rows(torch.arange(5)).exp().tolist()
     expected = sum(lgamma_formula(n, dict(enumerate(table[x]))) for x, n in rows.items())
     assert log_likelihood(model, rows) == pytest.approx(expected, rel=1e-6)
+
+
+def test_objective_of_a_sample_of_words() -> None:
+    """Of the words 0 … 3, word 0 is frequent and every third of the others is looked at."""
+    model, config = prior().double(), Config(frequent=1, sampled=1)
+    rows = {2: {1: 0.3}, 4: {3: 2.25, 0: 1.0}}
+    table = model.log_prob_rows(torch.arange(5)).exp().tolist()
+    values = []
+    for draw in range(3):
+        expected = 0.0
+        for x, n in rows.items():
+            known = {0, *n}
+            sampled = {1 + draw} - known
+            seen = sum(table[x][y] for y in known) + 3 * sum(table[x][y] for y in sampled)
+            expected += lgamma_formula(n, {y: table[x][y] / seen for y in n})
+        values.append(log_likelihood(model, rows, config, draw))
+        assert values[-1] == pytest.approx(expected, rel=1e-6)
+        again = log_likelihood(model, rows, config, draw + 3 * 12345)
+        assert again == values[-1], "a draw is any number"
+    assert len({round(value, 6) for value in values}) == 3
 
 
 @pytest.mark.parametrize("total", [1, 2, 4])
@@ -106,18 +129,22 @@ def test_rows_of_some_words(transposed: bool) -> None:
 def test_order_is_a_function_of_seed_and_epoch() -> None:
     words = [np.arange(2, 40), np.arange(5, 22)]
 
-    def epoch(number: int, seed: int = 0, start: int = 0) -> list[tuple[int, list[int]]]:
+    def epoch(number: int, seed: int = 0, start: int = 0) -> list[tuple[int, list[int], int]]:
         batches = LexiconBatches(words, 8, seed)
-        return [(k, chosen.tolist()) for k, chosen in batches.epoch(number, start)]
+        return [(k, chosen.tolist(), draw) for k, chosen, draw in batches.epoch(number, start)]
 
     first = epoch(0)
     assert len(first) == len(LexiconBatches(words, 8, 0)) == 5 + 3
     assert first == epoch(0) and first != epoch(1) and first != epoch(0, seed=1)
-    assert epoch(0, start=3) == first[3:]
+    for start in range(len(first) + 1):
+        assert epoch(0, start=start) == first[start:]
     for direction in range(2):
-        seen = [x for k, chosen in first for x in chosen if k == direction]
+        seen = [x for k, chosen, _ in first for x in chosen if k == direction]
         assert sorted(seen) == words[direction].tolist(), "every word once"
-    assert all(chosen == sorted(chosen) and len(chosen) <= 8 for _, chosen in first)
+    assert all(chosen == sorted(chosen) and len(chosen) <= 8 for _, chosen, _ in first)
+    draws = [[draw for *_, draw in some] for some in (first, epoch(1), epoch(0, seed=1))]
+    assert all(type(draw) is int and draw >= 0 for some in draws for draw in some)
+    assert len({draw for some in draws for draw in some}) == 3 * len(first), "never the same twice"
 
 
 def test_steps_climb_and_leave_the_counts_alone() -> None:

@@ -20,6 +20,8 @@ COMMON = (
     "em.epochs=3",
     "lexicon.first_epochs=3",
     "lexicon.learner.words_per_step=4",
+    "lexicon.learner.frequent=3",
+    "lexicon.learner.sampled=3",  # fewer than there are: which ones is drawn at every step
 )
 NEURAL_COUNTS = (
     "model.counts.mean=neural",
