@@ -31,8 +31,8 @@ class Config:
     dim: int = 32  # of v and w
     ngrams: tuple[int, ...] = (3, 4, 5)  # character n-gram lengths; [] for words as atoms
     # γ: r · r of two equal words at the start; 0: spelling is not compared
-    similarity: float = 18.0
-    similarity_dim: int = 64
+    similarity: float = 15.0
+    similarity_dim: int = 128  # with fewer, chance likenesses are larger
     similarity_ngrams: tuple[int, ...] = (2, 3, 4)
 
     def __post_init__(self) -> None:
