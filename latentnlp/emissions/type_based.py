@@ -23,7 +23,7 @@ from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.emissions._base import Emission, Sample, log_normaliser, sampled_log_normaliser
 from latentnlp.emissions._words import SpellingVectors, WordVectors
 
-_PAIRS_AT_ONCE = 2**18  # of which both vectors are gathered
+_PAIRS_AT_ONCE = 2**13  # of which both vectors are gathered: few enough for the cache
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ class TypeBasedEmission(Emission):
     ) -> tuple[Tensor, Tensor]:
         """s(x_n, y_n) [N] of the same pairs, and the log-normalisers of the ``types`` [U]."""
         hidden, weight = self.represent(types), self.targets()
-        parts = zip(place.split(_PAIRS_AT_ONCE), target.split(_PAIRS_AT_ONCE), strict=True)
+        # In training all at once: every part would have a gradient of the whole vocabulary.
+        size = max(1, len(place)) if torch.is_grad_enabled() else _PAIRS_AT_ONCE
+        parts = zip(place.split(size), target.split(size), strict=True)
         scores = torch.cat([(hidden[row] * weight[y]).sum(-1) for row, y in parts])
         scores = scores + self.target_bias[target]
         if sample is None:
