@@ -109,7 +109,8 @@ def _add_align(commands) -> None:
         "--confidence",
         metavar="FILE",
         help="one number a line, from 0 to 1: how probable the words of a pair are on average, "
-        "each given the other side; low for pairs that do not belong together, 0 for empty ones",
+        "each given the other side; low for pairs that do not belong together, 0 for empty and "
+        "overlong ones",
     )
     align.add_argument(
         "--decode",

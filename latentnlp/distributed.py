@@ -76,6 +76,7 @@ def wrap(module: nn.Module, device: torch.device, unused: bool = False) -> nn.Mo
     if world_size() == 1:
         return module
     devices = [device] if device.type == "cuda" else None
+    # Every process has the same buffers already, and some are large: they are not sent each step.
     return nn.parallel.DistributedDataParallel(
-        module, device_ids=devices, find_unused_parameters=unused
+        module, device_ids=devices, find_unused_parameters=unused, broadcast_buffers=False
     )

@@ -150,7 +150,7 @@ def _scores(text: str, base: int, place: str) -> dict[Link, float]:
             pairs, values = [item[0].split("-") for item in items], [item[2] for item in items]
         links = [(int(i) - base, int(j) - base) for i, j in pairs]
         found = dict(zip(links, map(float, values), strict=True))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError):  # json reads Infinity
         found = {(-1, -1): 0.0}
     # A sum of posteriors may exceed 1 by a rounding error.
     if any(min(link) < 0 or not 0 <= value <= 1.001 for link, value in found.items()):

@@ -70,6 +70,8 @@ def align_command(options: AlignOptions) -> None:
     if options.output_format not in FORMATS:
         raise UserError(f"unknown format {options.output_format!r}: take {', '.join(FORMATS)}")
     aside = (options.forward_links, options.reverse_links, options.confidence)
+    if STDIN in aside:
+        raise UserError(f"{STDIN} is for --output: --forward-links and the like want a file's name")
     for where in (options.output, *aside):
         if where is not None and where != STDIN:
             check_writable(where)
@@ -199,7 +201,8 @@ def lexicon_command(source: str, target: str, links: str, out: str, base: int = 
     gold = stream_links(links, base, *lengths(text))
     # The longest, for it is the links that see at their end whether both have as many lines.
     pairs = zip_longest(gold, text)
-    write_lexical_tables(out, count_links((*pair, one.possible) for one, pair in pairs if pair))
+    linked = ((pair[0], pair[1], one.possible) for one, pair in pairs if pair)
+    write_lexical_tables(out, count_links(linked))
 
 
 def evaluate_command(

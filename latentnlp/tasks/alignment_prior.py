@@ -10,7 +10,6 @@ a file of eflomal's priors, of which the lexical ones are used: ``LEX<TAB>source
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from latentnlp.tasks.alignment_model import AlignmentModel, Languages, TextConfi
 _LEXICAL = "LEX"
 _EFLOMAL = {(_LEXICAL, 4), ("HMMF", 3), ("HMMR", 3), ("FERF", 4), ("FERR", 4)}  # (kind, columns)
 _NULL = "<NULL>"  # as eflomal writes it
+_MOST = 1e30  # of a weight: their sums are float32
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, str, float]]:
             if not source or not target or (value := _weight(weight)) is None:
                 raise UserError(
                     f"{path}, line {line}: expected source, tab, target and perhaps a tab and a "
-                    f"weight that is finite and not negative, found {content[:60]!r}"
+                    f"weight from 0 to {_MOST:g}, found {content[:60]!r}"
                 )
             yield kind, source, target, value
 
@@ -178,7 +178,7 @@ def _weight(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if 0 <= value < math.inf else None
+    return value if 0 <= value <= _MOST else None
 
 
 def _lower(word: str) -> str:

@@ -352,6 +352,16 @@ def test_output_that_cannot_be_written(
         assert message.startswith(f"{tmp_path / name}: cannot be written: ")
 
 
+def test_only_the_links_go_to_standard_output(
+    refused: Refused, text: Text, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for option in ("--forward-links", "--reverse-links", "--confidence"):
+        message = refused("align", *text, "--model", model, "--quiet", option, "-")
+        assert "is for --output" in message
+    assert not Path("-").exists()
+
+
 def test_a_learning_rate_that_ruins_the_model(refused: Refused, text: Text, tmp_path: Path) -> None:
     """It stops at the first step whose log-likelihood is not finite, and says which."""
     small = ("model.emission=type_based", "model.type_based.dim=8", "lexicon.first_epochs=1")

@@ -227,7 +227,8 @@ def test_scores_from_one(tmp_path: Path) -> None:
     "line",
     ["0-0", "0-0:", "0-0:x", "0-0:1.5", "0-0:-0.1", "0-0:nan", "0:0.5", "0-1-2:0.5", "0-0:1 1-1",
      '{"links": [[0, 0]]}', '{"links": [[0, 0]], "scores": []}', '{"links": [0], "scores": [1]}',
-     '{"links": [[-1, 0]], "scores": [1]}', '{"links"', "{}"],
+     '{"links": [[-1, 0]], "scores": [1]}', '{"links": [[Infinity, 0]], "scores": [1]}',
+     '{"links"', "{}"],
 )  # fmt: skip
 def test_what_is_no_line_of_scores(tmp_path: Path, line: str) -> None:
     with pytest.raises(UserError, match=r", line 2: expected links with scores from 0 to 1"):

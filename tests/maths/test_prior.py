@@ -169,8 +169,8 @@ def test_eflomals_priors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["haus", "haus\t", "\thouse", "a\tb\tc", "a\tb\t-1", "a\tb\tnan", "a\tb\tinf", "a\tb\t1\t2",
-     "LEX\ta\tb\tmany", "LEX\ta\t\t1", "a ||| b"],
+    ["haus", "haus\t", "\thouse", "a\tb\tc", "a\tb\t-1", "a\tb\tnan", "a\tb\tinf", "a\tb\t1e39",
+     "a\tb\t1\t2", "LEX\ta\tb\tmany", "LEX\ta\t\t1", "a ||| b"],
 )  # fmt: skip
 def test_a_line_that_is_none_of_a_dictionary(line: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dictionary, line 2: expected source, tab, target"):

@@ -103,6 +103,16 @@ def train(path: Path, stop_at: int | None = None) -> dict[str, Any]:
     }
 
 
+def buffer_after_a_step() -> float:
+    """Of a buffer that holds this process's number."""
+    module = nn.BatchNorm1d(1).eval()
+    parallel = distributed.wrap(module, CPU)
+    assert module.running_mean is not None
+    module.running_mean.fill_(float(distributed.rank()))
+    parallel(torch.ones(2, 1)).sum().backward()
+    return module.running_mean.item()
+
+
 def main(folder: Path) -> None:
     distributed.setup(CPU)
     loop._AGREE_EVERY = 3
@@ -117,6 +127,7 @@ def main(folder: Path) -> None:
     whole["gathered"] = [
         one.tolist() for one in distributed.gather(torch.tensor(whole["best"][:1]))
     ]
+    whole["buffer"] = buffer_after_a_step()
     (folder / f"rank{distributed.rank()}.json").write_text(json.dumps(whole))
     distributed.shutdown()
 
@@ -152,6 +163,8 @@ def test_two_processes_are_as_one(tmp_path: Path) -> None:
         assert rank["resumed"]["steps"] == 5  # from step 7 of 12, inside the second epoch
     assert untimed(tmp_path / "stopped") == untimed(tmp_path / "two")
     assert ranks[0]["gathered"] == [[2], [2]]
+    # Buffers are not sent at every step: those of a large vocabulary are hundreds of megabytes.
+    assert [rank["buffer"] for rank in ranks] == [0.0, 1.0]
 
 
 def test_a_single_process_needs_no_setup() -> None:
