@@ -37,6 +37,9 @@ class Config:
 
     def __post_init__(self) -> None:
         at_least(self, dim=1, similarity=0, similarity_dim=1)
+        lengths = (*self.ngrams, *self.similarity_ngrams)
+        if min(lengths, default=1) < 1:
+            raise ValueError(f"{min(lengths)} is no length of an n-gram: at least 1")
 
 
 class TypeBasedEmission(Emission):

@@ -216,3 +216,10 @@ def test_an_emission_begins_with_the_spelling(similarity: float) -> None:
     assert emission.represent(torch.arange(5)).shape == emission.targets().shape
     assert emission.targets().shape == (5, emission.width)
     assert any("spelling" in name for name in emission.state_dict()) == (similarity > 0)
+
+
+def test_lengths_of_ngrams_are_checked() -> None:
+    with pytest.raises(ValueError, match="no length of an n-gram"):
+        type_based.Config(ngrams=(3, 0))
+    with pytest.raises(ValueError, match="no length of an n-gram"):
+        type_based.Config(similarity_ngrams=(0,))
