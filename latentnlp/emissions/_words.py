@@ -30,17 +30,14 @@ _FREQUENT = 20  # a word seen so often has a vector of its own among its n-grams
 class WordVectors(nn.Module):
     """E[w] where ``ngrams`` is empty; else the mean of G over the n-grams of these lengths."""
 
-    share: Tensor  # [V, 1]: 1 / number of n-grams; implied by the vocabulary, so it is not saved
-
     def __init__(self, vocabulary: Vocabulary, dim: int, ngrams: tuple[int, ...]) -> None:
         super().__init__()
         size, self.sums = len(vocabulary), None
         if ngrams:
             members, size = ngram_members(vocabulary, ngrams)
             word, place = members.nonzero(as_tuple=True)
-            self.sums = GramSums(word, members[word, place], len(members), size)
-            counts = torch.bincount(word, minlength=len(members))
-            self.register_buffer("share", 1.0 / counts.unsqueeze(1), persistent=False)
+            share = 1.0 / torch.bincount(word, minlength=len(members))
+            self.sums = GramSums(word, members[word, place], share, size)
         self.table = nn.Embedding(size, dim)
         nn.init.normal_(self.table.weight, std=dim**-0.5)
 
@@ -52,7 +49,7 @@ class WordVectors(nn.Module):
         """v(w) of the whole vocabulary, [V, d]."""
         if self.sums is None:
             return self.table.weight
-        return self.sums(self.table.weight) * self.share
+        return self.sums(self.table.weight)
 
 
 class SpellingVectors(nn.Module):
@@ -87,51 +84,52 @@ class SpellingVectors(nn.Module):
         ids = {gram: number for number, gram in enumerate(sorted(there & back))}
         size = max(1, len(ids))
         self.sums = nn.ModuleList()
-        for number, side in enumerate(spelt):
+        for side in spelt:
             shared = [[ids[gram] for gram in grams if gram in ids] for grams in side]
             lengths = torch.tensor([len(grams) for grams in shared])
             word = torch.repeat_interleave(torch.arange(len(side)), lengths)
             gram = torch.from_numpy(np.fromiter(chain.from_iterable(shared), np.int64))
-            self.sums.append(GramSums(word, gram, len(side), size))
             counts = torch.tensor([max(1.0, len(grams)) for grams in side])
-            self.register_buffer(f"scale{number}", counts.rsqrt().unsqueeze(1), persistent=False)
+            self.sums.append(GramSums(word, gram, counts.rsqrt(), size))
         self.table = nn.Embedding(size, dim)
         nn.init.normal_(self.table.weight, std=(similarity / dim) ** 0.5)
 
     def source(self) -> Tensor:
         """r(x) of all source words, [|X|, d']."""
-        return self.sums[0](self.table.weight) * self.get_buffer("scale0")
+        return self.sums[0](self.table.weight)
 
     def target(self) -> Tensor:
         """r(y) of all target words, [|Y|, d']."""
-        return self.sums[1](self.table.weight) * self.get_buffer("scale1")
+        return self.sums[1](self.table.weight)
 
 
 class GramSums(nn.Module):
-    """The sums of the n-grams of every word, [V, d], of a table of n-grams [G, d]."""
+    """The scaled sums of the n-grams of every word, [V, d], of a table of n-grams [G, d]."""
 
     # What the vocabulary implies is not saved with the weights.
     grams: Tensor  # int64 [N]: the n-grams of word 0, of word 1, …
     gram_starts: Tensor  # int64 [V+1]: where each word's begin in ``grams``
     words: Tensor  # int64 [N]: the words that n-gram 0 is in, n-gram 1, …
     word_starts: Tensor  # int64 [G+1]
+    scale: Tensor  # [V, 1]
 
-    def __init__(self, word: Tensor, gram: Tensor, n_words: int, n_grams: int) -> None:
-        """word, gram: [N], gram[n] is one of word[n]; rising in ``word``."""
+    def __init__(self, word: Tensor, gram: Tensor, scale: Tensor, n_grams: int) -> None:
+        """word, gram: [N], gram[n] is one of word[n]; rising in ``word``. scale: [V]."""
         super().__init__()
         by_gram = gram.argsort(stable=True)
         word_starts = _starts(torch.bincount(gram, minlength=n_grams))
         self.register_buffer("grams", gram, persistent=False)
         self.register_buffer(
-            "gram_starts", _starts(torch.bincount(word, minlength=n_words)), persistent=False
+            "gram_starts", _starts(torch.bincount(word, minlength=len(scale))), persistent=False
         )
         self.register_buffer("words", word[by_gram], persistent=False)
         self.register_buffer("word_starts", word_starts, persistent=False)
+        self.register_buffer("scale", scale.unsqueeze(1), persistent=False)
 
     def forward(self, table: Tensor) -> Tensor:
         lists = (self.grams, self.gram_starts, self.words, self.word_starts)
         sums: Any = _SumOfLists.apply(table, *lists)
-        return sums
+        return sums * self.scale
 
 
 class _SumOfLists(torch.autograd.Function):
