@@ -23,6 +23,7 @@ forward-backward algorithms are just backprop").
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +38,7 @@ from latentnlp.distributions.alignment import LOG_ZERO, NULL, Posteriors
 class ChainPosteriors(Posteriors):
     """The posteriors of a chain: the expected number of uses of each potential, in its shape."""
 
-    transition: Tensor  # [I+1, I] summed over the batch, or [B, I+1, I]
+    transition: Tensor  # [I+1, I] summed over the batch, or [B, I+1, I], or [B, J, I+1, I]
     leave: Tensor  # [B, I+1]  jumps out of each memory
     final: Tensor  # [B, I+1]  p(m_J)
 
@@ -48,8 +49,9 @@ class HiddenMarkov:
 
     Attributes:
         log_emission: log e_j(i), [B, J, I]; ``-inf`` at source padding.
-        log_transition: log T(m, i), [I+1, I] shared by the batch or [B, I+1, I]. Row 0 is the
-            start of the sentence, row i + 1 is source position i.
+        log_transition: log T(m, i), [I+1, I] shared by the batch, or [B, I+1, I], or another one
+            at each step, log T_j(m, i) [B, J, I+1, I]. Row 0 is the start of the sentence, row
+            i + 1 is source position i.
         target_mask: True at words, False at padding, [B, J]; None for no padding.
         log_null: log n_j, [B, J]; None for a chain without NULL.
         log_leave: log d(m), [B, I+1]; None for 0.
@@ -94,7 +96,8 @@ class HiddenMarkov:
         for j in range(n_target):
             a = alignment[..., j]
             i = a.clamp_min(0)
-            jump = transition[row, memory, i] if transition.dim() == 3 else transition[memory, i]
+            matrix = transition[:, j] if transition.dim() == 4 else transition
+            jump = matrix[row, memory, i] if matrix.dim() == 3 else matrix[memory, i]
             if leave is not None:
                 jump = jump + leave[row, memory]
             step = torch.where(a == NULL, null[:, j], jump + emission[row, j, i])
@@ -139,15 +142,20 @@ class HiddenMarkov:
             null = self.log_emission.new_full(shape, LOG_ZERO)
         return mask, null
 
-    def _log_jump(self) -> Tensor:
-        """log d(m) T(m, i), [1 or B, I+1, I]."""
-        jump = self.log_transition if self.log_transition.dim() == 3 else self.log_transition[None]
-        return jump if self.log_leave is None else jump + self.log_leave.unsqueeze(-1)
+    def _log_jumps(self) -> Sequence[Tensor]:
+        """log d(m) T_j(m, i), J times [1 or B, I+1, I]."""
+        jump = self.log_transition
+        if jump.dim() == 2:
+            jump = jump.unsqueeze(0)
+        if self.log_leave is not None:
+            leave = self.log_leave.unsqueeze(-1)
+            jump = jump + (leave.unsqueeze(1) if jump.dim() == 4 else leave)
+        return _steps(_by_step(jump), self.log_emission.shape[1])
 
     def _viterbi(self) -> Tensor:
         mask, null = self._mask_and_null()
         null = torch.where(mask, null, 0.0)  # padding is a NULL that costs nothing
-        jump = self._log_jump()
+        jumps = self._log_jumps()
         n_batch, n_target, n_source = self.log_emission.shape
         best = self.log_emission.new_full((n_batch, n_source + 1), LOG_ZERO)
         best[:, 0] = 0.0  # [B, M]
@@ -155,7 +163,7 @@ class HiddenMarkov:
         jumped: list[Tensor] = []
         for j in range(n_target):
             stay = best + null[:, j, None]
-            score, pointer = (best.unsqueeze(-1) + jump).max(dim=1)  # [B, I]
+            score, pointer = (best.unsqueeze(-1) + jumps[j]).max(dim=1)  # [B, I]
             score = score + torch.where(mask[:, j, None], self.log_emission[:, j], LOG_ZERO)
             score, pointer = pad(score, (1, 0), value=LOG_ZERO), pad(pointer, (1, 0))
             jumped.append(score > stay)
@@ -187,12 +195,13 @@ class HiddenMarkov:
 
         memory = draw(weights)  # [S, B]
         path: list[Tensor] = []
-        jump = trace.transition if trace.transition.dim() == 3 else trace.transition[None]
+        jumps = _steps(trace.transition, n_target)
         for j in reversed(range(n_target)):
             before = trace.alpha[j - 1] if j else trace.first  # [B, M]
             stay = before[row, memory] * (0.0 if trace.null is None else trace.null[j, :, 0])
             into = before if trace.leave is None else before * trace.leave
-            column = jump.transpose(1, 2).expand(n_batch, -1, -1)[row, memory]  # [S, B, M]
+            jump = jumps[j].mT.expand(n_batch, -1, -1)
+            column = jump[row, memory]  # [S, B, M]
             arrive = into * column * trace.emission[j, row, memory].unsqueeze(-1)
             choice = draw(torch.cat([stay.unsqueeze(-1), arrive], dim=-1))
             path.append(torch.where(choice == 0, NULL, memory - 1))
@@ -209,7 +218,7 @@ class _Trace:
     scale: Tensor  # [J, B, 1]
     emission: Tensor  # [J, B, M]  column 0, the start, is 0
     null: Tensor | None  # [J, B, 1]  1 at padding: a NULL that costs nothing
-    transition: Tensor  # [M, M] or [B, M, M]  column 0 is 0
+    transition: Tensor  # [M, M], [B, M, M] or [J, B, M, M]  column 0 is 0
     leave: Tensor | None  # [B, M]
     final: Tensor  # [B, M]
     first: Tensor  # [B, M]  α_0
@@ -246,7 +255,7 @@ def _forward(
     if mask_steps is not None:
         emission *= mask_steps
         null = torch.where(mask_steps, 0.0 if null is None else null, 1.0).to(emission)
-    transition = pad(log_transition.exp(), (1, 0))  # [M, M] or [B, M, M]
+    transition = _by_step(pad(log_transition.exp(), (1, 0)))  # [M, M], [B, M, M], [J, B, M, M]
     leave = None if log_leave is None else log_leave.exp()
 
     first = log_emission.new_zeros(n_batch, n_source + 1)
@@ -255,10 +264,11 @@ def _forward(
     scales = log_emission.new_empty(n_target, n_batch, 1)
     alpha, weighted = first, torch.empty_like(first)
     nulls = [None] * n_target if null is None else null.unbind()
-    steps = zip(emission, nulls, predictions, alphas, scales, strict=True)
-    for e, n, predicted, after, scale in steps:
+    jumps = _steps(transition, n_target)
+    steps = zip(emission, nulls, jumps, predictions, alphas, scales, strict=True)
+    for e, n, jump, predicted, after, scale in steps:
         source = alpha if leave is None else torch.mul(alpha, leave, out=weighted)
-        _vector_matrix(source, transition, predicted)
+        _vector_matrix(source, jump, predicted)
         torch.mul(predicted, e, out=after)
         if n is not None:
             after.addcmul_(alpha, n)
@@ -286,7 +296,7 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Cha
     inverse_scale = (trace.alpha > 0) * trace.scale.reciprocal()  # [J, B, M]
     emission = trace.emission * inverse_scale  # e_j(i) / c_j
     null = None if trace.null is None else trace.null * inverse_scale
-    backward = trace.transition.transpose(-1, -2)
+    backward = _steps(trace.transition.mT, n_target)
 
     # β is scaled so that Σ_i α_j(i) β_j(i) is 1, or the sentence's weight: all that follows is
     # linear in it. A sentence of probability 0 gets weight 0.
@@ -300,10 +310,10 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Cha
     arriving, stays, leaving = emission, null, torch.empty_like(emission)
     nothing = [None] * n_target
     staying = nothing if stays is None else stays.unbind()
-    steps = zip(arriving.unbind(), leaving.unbind(), staying, strict=True)
-    for arrive, depart, stay in reversed(list(steps)):
+    steps = zip(arriving.unbind(), leaving.unbind(), backward, staying, strict=True)
+    for arrive, depart, jump_back, stay in reversed(list(steps)):
         arrive.mul_(beta)
-        _vector_matrix(arrive, backward, depart)
+        _vector_matrix(arrive, jump_back, depart)
         if trace.leave is not None:
             depart.mul_(trace.leave)
         beta = depart if stay is None else depart + stay.mul_(beta)
@@ -317,13 +327,25 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Cha
         null_count = null_count * trace.mask.squeeze(-1)
     leave_count = (before * leaving).sum(0)  # [B, M]
     weighted = before if trace.leave is None else before * trace.leave
-    if trace.transition.dim() == 3:
+    if trace.transition.dim() == 4:
+        pairs = weighted.unsqueeze(3) * arriving.unsqueeze(2)  # [J, B, M, M]
+    elif trace.transition.dim() == 3:
         pairs = torch.einsum("jbm,jbi->bmi", weighted, arriving)
     else:
         n_memory = weighted.shape[-1]
         pairs = weighted.reshape(-1, n_memory).t() @ arriving.reshape(-1, n_memory)
-    transition = (pairs * trace.transition)[..., 1:]
+    transition = _by_step((pairs * trace.transition)[..., 1:])
     return ChainPosteriors(gamma, null_count.t(), log_z, transition, leave_count, final)
+
+
+def _by_step(transition: Tensor) -> Tensor:
+    """[B, J, M, ·] as [J, B, M, ·], or back; what all steps share stays as it is."""
+    return transition.transpose(0, 1) if transition.dim() == 4 else transition
+
+
+def _steps(transition: Tensor, n_target: int) -> Sequence[Tensor]:
+    """The matrix [M, ·] or [B, M, ·] of each step."""
+    return transition.unbind() if transition.dim() == 4 else [transition] * n_target
 
 
 def _vector_matrix(vectors: Tensor, matrix: Tensor, out: Tensor) -> Tensor:

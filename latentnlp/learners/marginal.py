@@ -5,45 +5,60 @@ r"""Gradient ascent on the exact log-marginal: EM whose E-step is never written.
 
 The right-hand side is the gradient of EM's Q at the current parameters (Fisher's identity;
 Salakhutdinov, Roweis and Ghahramani 2003, section 2), so ascending the left-hand side by autograd
-is EM with a gradient M-step. Both directions are learnt in the same step.
+is EM with a gradient M-step. An aligner learns both directions in the same step; a model of
+translation learns one. Without an a it is maximum likelihood.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from latentnlp import distributed
 from latentnlp.config import at_least
 from latentnlp.data.batches import Batch
-from latentnlp.models.aligner import BidirectionalAligner
 
 
 @dataclass(frozen=True)
 class Config:
     learning_rate: float = 3e-3
+    warmup: int = 0  # steps over which the learning rate rises to its height
+    schedule: Literal["constant", "linear"] = "constant"  # linear: then it falls, to 0 at the end
     max_gradient_norm: float = 5.0
     precision: Literal["float32", "bfloat16"] = "float32"  # of the neural part; sums stay float32
-    compile: bool = False  # torch.compile the emissions
+    compile: bool = False  # torch.compile the networks
 
     def __post_init__(self) -> None:
-        at_least(self, learning_rate=0)
+        at_least(self, learning_rate=0, warmup=0)
+
+
+class MarginalModel(Protocol):
+    """A module whose call gives log p(y | x) [B], summed over a (an aligner: of both directions
+    together), and the number of words [] that it speaks of."""
+
+    def __call__(self, batch: Batch, /) -> tuple[Tensor, Tensor]: ...
+
+    def networks(self) -> list[nn.Module]:
+        """What `torch.compile` is for: all but the sums over a."""
+        ...
 
 
 class Marginal:
-    """Adam on log p(y | x) + log p(x | y), per word."""
+    """Adam on log p(y | x) per word. ``steps``: of the whole training, for the schedule."""
 
-    def __init__(self, config: Config, aligner: BidirectionalAligner, device: torch.device) -> None:
+    def __init__(self, config: Config, model: Any, device: torch.device, steps: int = 1) -> None:
         self.config, self.device = config, device
-        self.aligner = aligner.to(device)
-        self.optimizer = torch.optim.Adam(aligner.parameters(), lr=config.learning_rate)
+        self.model = model.to(device)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+        self.rate = LambdaLR(self.optimizer, lambda step: _rate(config, step, steps))
         if config.compile:
-            for direction in aligner.directions():
-                direction.emission.compile(dynamic=True)
-        self.module = distributed.wrap(aligner, device)
+            for network in model.networks():
+                network.compile(dynamic=True)
+        self.module = distributed.wrap(model, device)
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         batch = batch.to(self.device)
@@ -53,19 +68,29 @@ class Marginal:
         loss = -log_likelihood * distributed.world_size() / all_words
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.aligner.parameters(), self.config.max_gradient_norm)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_gradient_norm)
         self.optimizer.step()
+        self.rate.step()
         return {"log_likelihood": log_likelihood.detach(), "weight": words}
 
     def objective(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Σ log p(y | x) + log p(x | y) over the batch, and the number of words it speaks of."""
+        """Σ log p(y | x) over the batch, and the number of words it speaks of."""
         mixed = self.config.precision == "bfloat16"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=mixed):
-            there, back = self.module(batch)
-        return there.sum() + back.sum(), batch.source_mask.sum() + batch.target_mask.sum()
+            log_likelihood, words = self.module(batch)
+        return log_likelihood.sum(), words
 
     def end_epoch(self) -> dict[str, float]:
         return {}
 
     def parts(self) -> dict[str, Any]:
-        return {"aligner": self.aligner, "optimizer": self.optimizer}
+        return {"model": self.model, "optimizer": self.optimizer, "rate": self.rate}
+
+
+def _rate(config: Config, step: int, steps: int) -> float:
+    """The share of the learning rate that a step has."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return 1.0
+    return max(0.0, (steps - step) / max(1, steps - config.warmup))

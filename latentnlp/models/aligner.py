@@ -36,13 +36,18 @@ class BidirectionalAligner(nn.Module):
         self.source_to_target, self.target_to_source = source_to_target, target_to_source
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """log p(y | x) and log p(x | y), both [B]: exact sums over all alignments."""
+        """log p(y | x) + log p(x | y) [B], exact sums over all alignments, and the number of words
+        [] that they speak of."""
         there, back = self.distributions(batch)
-        return there.log_partition(), back.log_partition()
+        words = batch.source_mask.sum() + batch.target_mask.sum()
+        return there.log_partition() + back.log_partition(), words
 
     def distributions(self, batch: Batch) -> tuple[AlignmentDistribution, AlignmentDistribution]:
         """p(a, y | x) with a [B, J], and p(a, x | y) with a [B, I]."""
         return self.source_to_target(batch), self.target_to_source(batch.reversed())
+
+    def networks(self) -> list[nn.Module]:
+        return [direction.emission for direction in self.directions()]
 
     def directions(self) -> tuple[WordAligner, WordAligner]:
         return self.source_to_target, self.target_to_source

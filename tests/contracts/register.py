@@ -19,3 +19,4 @@ def modules_with_build(folder: str) -> list[str]:
 
 
 POSITIONS, EMISSIONS = modules_with_build("models"), modules_with_build("emissions")
+TRANSLATION = modules_with_build("translation_models")

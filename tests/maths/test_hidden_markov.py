@@ -40,7 +40,7 @@ def random_chain(seed: int, forbid: bool = True, **fixed: Any) -> HiddenMarkov:
         lengths = torch.randint(1, n_source + 1, (n_batch,), generator=generator)
         outside = torch.arange(n_source) >= lengths[:, None]
         emission = emission.masked_fill(outside.unsqueeze(1), LOG_ZERO)
-    rows = [] if draw.random() < 0.5 else [n_batch]
+    rows = draw.choice([[], [], [n_batch], [n_batch, n_target]])
     return HiddenMarkov(
         emission,
         potential(*rows, n_source + 1, n_source),
@@ -67,7 +67,8 @@ def spelt_out(chain: HiddenMarkov, alignment: list[int], b: int) -> float:
             total += LOG_ZERO if chain.log_null is None else float(chain.log_null[b, j])
             continue
         transition = chain.log_transition
-        transition = transition[b] if transition.dim() == 3 else transition
+        transition = transition[b] if transition.dim() > 2 else transition
+        transition = transition[j] if transition.dim() > 2 else transition
         total += float(transition[memory, a]) + float(chain.log_emission[b, j, a])
         if chain.log_leave is not None:
             total += float(chain.log_leave[b, memory])
@@ -97,7 +98,7 @@ class Enumeration:
         n_batch, n_target, n_source = chain.log_emission.shape
         emission = p.new_zeros(n_batch, n_target, n_source)
         null = p.new_zeros(n_batch, n_target)
-        transition = p.new_zeros(n_batch, n_source + 1, n_source)
+        transition = p.new_zeros(n_batch, n_target, n_source + 1, n_source)
         final = p.new_zeros(n_batch, n_source + 1)
         for b in range(n_batch):
             for weight, path in zip(p[:, b], self.support[:, 0].tolist(), strict=True):
@@ -109,10 +110,12 @@ class Enumeration:
                         null[b, j] += weight
                     else:
                         emission[b, j, a] += weight
-                        transition[b, memory, a] += weight
+                        transition[b, j, memory, a] += weight
                         memory = a + 1
                 final[b, memory] += weight
-        leave = transition.sum(-1)
+        leave = transition.sum((1, 3))
+        if chain.log_transition.dim() < 4:
+            transition = transition.sum(1)
         if chain.log_transition.dim() == 2:
             transition = transition.sum(0)
         return {
@@ -141,15 +144,18 @@ def plain_log_partition(chain: HiddenMarkov) -> Tensor:
     """The forward recursion in log space, for autograd and for long chains."""
     emission, mask = chain.log_emission, mask_of(chain)
     n_batch, n_target, n_source = emission.shape
-    jump = chain.log_transition if chain.log_transition.dim() == 3 else chain.log_transition[None]
+    jump = chain.log_transition
+    if jump.dim() == 3:
+        jump = jump.unsqueeze(1)
+    jump = jump.expand(n_batch, n_target, n_source + 1, n_source)
     if chain.log_leave is not None:
-        jump = jump + chain.log_leave.unsqueeze(-1)
+        jump = jump + chain.log_leave[:, None, :, None]
     null = emission.new_full((n_batch, n_target), LOG_ZERO)
     null = null if chain.log_null is None else chain.log_null
     alpha = emission.new_full((n_batch, n_source + 1), LOG_ZERO)
     alpha = torch.cat([torch.zeros_like(alpha[:, :1]), alpha[:, 1:]], 1)
     for j in range(n_target):
-        moved = safe_logsumexp(alpha.unsqueeze(-1) + jump, 1) + emission[:, j]
+        moved = safe_logsumexp(alpha.unsqueeze(-1) + jump[:, j], 1) + emission[:, j]
         moved = torch.cat([torch.full_like(alpha[:, :1], LOG_ZERO), moved], 1)
         after = safe_logsumexp(torch.stack([moved, alpha + null[:, j, None]]), 0)
         alpha = torch.where(mask[:, j, None], after, alpha)
@@ -163,7 +169,8 @@ def test_the_cases_cover_the_options() -> None:
     for name in ("target_mask", "log_null", "log_leave", "log_final"):
         present = sum(getattr(chain, name) is not None for chain in chains)
         assert 10 < present < len(chains) - 10, name
-    assert 10 < sum(chain.log_transition.dim() == 3 for chain in chains) < len(chains) - 10
+    for dimensions in (2, 3, 4):
+        assert sum(chain.log_transition.dim() == dimensions for chain in chains) > 10
     impossible = torch.cat([chain.log_partition() for chain in chains]) == LOG_ZERO
     assert 10 < impossible.sum() < len(impossible) - 50
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from tiny import make_batch, random_sentences, randomise, vocabulary
+from tiny import make_batch, mixed_batch, random_sentences, randomise, vocabulary
 from torch import Tensor, nn
 
 from latentnlp.emissions import contextual, counts, type_based
@@ -62,7 +62,7 @@ def gradient(value: Tensor, parameters: list[nn.Parameter]) -> tuple[Tensor, ...
 @pytest.mark.parametrize("positions, emission", COMBINATIONS)
 def test_gradient_of_a_batch_is_the_sum_over_its_sentences(positions: str, emission: str) -> None:
     learner = Marginal(Config(), aligner(positions, emission).double(), CPU)
-    parameters = list(learner.aligner.parameters())
+    parameters = list(learner.model.parameters())
     whole, words = learner.objective(BATCH)
     together = gradient(whole, parameters)
     summed = [torch.zeros_like(parameter) for parameter in parameters]
@@ -80,7 +80,7 @@ def test_gradient_of_a_batch_is_the_sum_over_its_sentences(positions: str, emiss
 def test_a_step_descends_the_loss_per_word(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = Marginal(Config(max_gradient_norm=1e9), aligner("hmm", "type_based"), CPU)
     objective, words = learner.objective(BATCH)
-    parameters = list(learner.aligner.parameters())
+    parameters = list(learner.model.parameters())
     expected = torch.autograd.grad(-objective / words, parameters)
     monkeypatch.setattr(learner.optimizer, "step", lambda: None)
     learner.step(BATCH)
@@ -92,7 +92,7 @@ def test_long_gradients_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = Marginal(Config(max_gradient_norm=1e-3), aligner("hmm", "type_based"), CPU)
     monkeypatch.setattr(learner.optimizer, "step", lambda: None)
     learner.step(BATCH)
-    gradients = [p.grad for p in learner.aligner.parameters() if p.grad is not None]
+    gradients = [p.grad for p in learner.model.parameters() if p.grad is not None]
     assert torch.nn.utils.get_total_norm(gradients).item() == pytest.approx(1e-3, rel=1e-2)
 
 
@@ -105,7 +105,7 @@ def test_bfloat16_is_close_to_float32(positions: str, emission: str) -> None:
         value, _ = learner.objective(BATCH)
         assert value.dtype == torch.float32
         value.backward()
-        gradients = [p.grad for p in learner.aligner.parameters() if p.grad is not None]
+        gradients = [p.grad for p in learner.model.parameters() if p.grad is not None]
         assert all(gradient.dtype == torch.float32 for gradient in gradients)
         found[precision] = value.detach(), torch.cat([g.flatten() for g in gradients])
     (value, gradient), (rough, rough_gradient) = found["float32"], found["bfloat16"]
@@ -125,3 +125,15 @@ def test_state_goes_on_identically() -> None:
         part.load_state_dict(saved[name])
     for _ in range(2):
         assert first.step(BATCH)["log_likelihood"] == second.step(BATCH)["log_likelihood"]
+
+
+def test_the_learning_rate_rises_and_falls() -> None:
+    """By 1/w, 2/w, … to its height, then in equal steps to 0 at the end of the training."""
+    config = Config(learning_rate=0.5, warmup=4, schedule="linear")
+    learner = Marginal(config, aligner("ibm1", "type_based"), CPU, steps=9)
+    rates = []
+    for _ in range(10):
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+        learner.step(mixed_batch())
+    expected = [0.125, 0.25, 0.375, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
+    torch.testing.assert_close(rates, expected)
