@@ -37,7 +37,7 @@ class HubSet:
 
     Rows are ``{"translation": {"en": ..., "fr": ...}}`` or ``{"en": ..., "de": ...}``. With
     ``configurations`` the set has one configuration a language pair, named "de-en" in
-    alphabetical order.
+    alphabetical order, or, with ``english_last``, "fr-en".
     """
 
     name: str
@@ -46,6 +46,14 @@ class HubSet:
     licence: str
     source: str
     subfolder: str = ""  # where --raw may hold the files one level down
+    english_last: bool = False
+    revision: str | None = None  # of the set, where the newest is not one that loads
+
+    def configuration(self, languages: tuple[str, str]) -> str | None:
+        """The name of a pair's configuration."""
+        if not self.configurations:
+            return None
+        return "-".join(sorted(languages, key=lambda one: (self.english_last and one == "en", one)))
 
 
 def prepare_hub(description: str | None, hub_set: HubSet) -> None:
@@ -127,8 +135,8 @@ def hub_splits(
         UserError: `datasets` is missing, the set cannot be had, or holds no training split.
     """
     offline = f"Without a network: pass --raw DIR with {plain_files(languages)}"
-    configuration = "-".join(sorted(languages)) if hub_set.configurations else None
-    streams = hub_streams(hub_id, configuration, offline)
+    revision = hub_set.revision if hub_id == hub_set.hub_id else None
+    streams = hub_streams(hub_id, hub_set.configuration(languages), offline, revision)
     return {
         ours: hub_pairs(streams[theirs], languages, hub_id, offline)
         for theirs, ours in HUB_SPLITS.items()
@@ -136,7 +144,9 @@ def hub_splits(
     }
 
 
-def hub_streams(hub_id: str, configuration: str | None, offline: str) -> Mapping[str, Any]:
+def hub_streams(
+    hub_id: str, configuration: str | None, offline: str, revision: str | None = None
+) -> Mapping[str, Any]:
     """The splits of a set, "train" among them, as streams of rows.
 
     Raises:
@@ -153,7 +163,7 @@ def hub_streams(hub_id: str, configuration: str | None, offline: str) -> Mapping
     with hub_errors(hub_id, offline):
         if Path(hub_id).is_dir() and configuration not in datasets.get_dataset_config_names(hub_id):
             configuration = None  # a plain folder of data files knows one nameless configuration
-        streams = datasets.load_dataset(hub_id, configuration, streaming=True)
+        streams = datasets.load_dataset(hub_id, configuration, streaming=True, revision=revision)
     if "train" not in streams:
         raise UserError(f"{hub_id}: holds the splits {sorted(streams)} but no train; {offline}")
     return streams

@@ -10,6 +10,9 @@
     network = DocumentBeliefNetwork(layers=(200, 50)).fit(texts)
     network.transform(texts);  network.topic_words(layer=1);  network.sample(3)
 
+    translator = Translator().fit(source, target)
+    translator.translate(["a dog runs ."])            # ["ein hund rennt ."]
+
 Parameters are set in the constructor; what is learnt ends in ``_``.
 """
 
@@ -44,8 +47,10 @@ from latentnlp.evaluation.rationale import (
     regression,
 )
 from latentnlp.evaluation.topics import PerplexityScore, perplexity
+from latentnlp.evaluation.translation import Settings, TranslationScores
+from latentnlp.evaluation.translation import score as score_translations
 from latentnlp.run import RunDirectory, pick_device
-from latentnlp.tasks import rationale, topics, topics_commands
+from latentnlp.tasks import rationale, topics, topics_commands, translation, translation_commands
 from latentnlp.tasks.alignment import AlignmentConfig, align, train
 from latentnlp.tasks.alignment_model import AlignmentModel
 from latentnlp.tasks.rationale import RationaleConfig
@@ -54,6 +59,8 @@ from latentnlp.tasks.rationale_model import Labels, RationaleModel
 from latentnlp.tasks.topics import TopicsConfig
 from latentnlp.tasks.topics_evaluation import bounds
 from latentnlp.tasks.topics_model import TopicsModel
+from latentnlp.tasks.translation import Translation, TranslationConfig
+from latentnlp.tasks.translation_model import TranslationSystem
 
 Sentences = Sequence[str] | Sequence[Sequence[str]]
 Texts = Sequence[str] | Sequence[Sequence[str]] | Sequence[Document]
@@ -647,3 +654,146 @@ def _distinct(vocabulary: Sequence[str]) -> list[str]:
     if isinstance(vocabulary, str) or not words or not good or len(set(words)) < len(words):
         raise UserError("vocabulary: a list of words is needed, each of them once")
     return [str(word) for word in words]  # of numpy's strings
+
+
+class Translator(_Parameters):
+    """Translation by a latent alignment, which also says where each word comes from.
+
+    A sentence is a string of words separated by spaces, or a sequence of words.
+
+    Args:
+        kind: "neural_hmm" (default), "latent_alignment" or "attention".
+        seed: of the training.
+        device: "auto", "cpu" or "cuda".
+        config: all other settings of the training; None for the defaults. Those of the arguments
+            above that are not None replace what it says.
+        progress: show progress on stderr.
+
+    Attributes:
+        model_: the trained `TranslationSystem`.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: str | None = None,
+        seed: int | None = None,
+        device: str = "auto",
+        config: TranslationConfig | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.kind, self.seed = kind, seed
+        self.device, self.config, self.progress = device, config, progress
+        self.model_: TranslationSystem | None = None
+
+    def fit(
+        self,
+        source: Sentences,
+        target: Sentences,
+        *,
+        dev: tuple[Sentences, Sentences] | None = None,
+        run: str | Path | None = None,
+    ) -> Translator:
+        """Learn from a parallel text. ``dev``: pairs that choose among epochs; None: the last tenth
+        of the text, at most 1000 pairs. ``run`` is a run directory to keep (and to go on from, if
+        it was interrupted). Raises UserError: unequal or unusable text."""
+        text, config = _text(source, target), self._settings()
+        device = pick_device(self.device)
+        training, held = text, None if dev is None else _text(*dev)
+        if held is None:
+            training, held = translation_commands.hold_out(text)
+        with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
+            directory = RunDirectory.create(
+                Path(run or folder), config, seed=config.seed, temporary=run is None
+            )
+            with torch.random.fork_rng():  # your own random numbers go on as if nothing happened
+                torch.manual_seed(config.seed)
+                self.model_ = translation.train(
+                    config, training, held, directory, device, self.progress
+                )
+        return self
+
+    def translate(self, sentences: Sentences, *, beam: int | None = None) -> list[str]:
+        """The best translation of each sentence, its words separated by spaces; in order."""
+        return [" ".join(one[0].words) for one in self._translations(sentences, 1, beam, False)]
+
+    def translations(
+        self, sentences: Sentences, best: int = 1, *, beam: int | None = None
+    ) -> list[list[Translation]]:
+        """The ``best`` translations of each sentence with their scores and alignments. Raises
+        UserError: more of them than the beam holds."""
+        return self._translations(sentences, best, beam, True)
+
+    def align(
+        self,
+        source: Sentences,
+        target: Sentences,
+        reverse: Translator | None = None,
+        *,
+        threshold: float | None = None,
+    ) -> list[Alignment]:
+        """Where the words of given translations come from. ``reverse`` is a translator of the other
+        direction: then the links on which both agree (see `tasks.translation.align`)."""
+        text, device = _text(source, target), pick_device(self.device)
+        other = None if reverse is None else reverse._fitted()
+        found = translation.align(
+            self._fitted(), text, device, other, threshold, progress=self.progress
+        )
+        return list(found)
+
+    def score(
+        self, source: Sentences, target: Sentences, settings: Settings | None = None
+    ) -> TranslationScores:
+        """BLEU, chrF and TER of `translate` against ``target``; by default of words as they are."""
+        references = [" ".join(words) for _, words in _text(source, target)]
+        how = settings or Settings(tokenize="none", lowercase=self._fitted().text.lowercase)
+        return score_translations(self.translate(source), [references], how)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained model; an existing one is replaced in one step."""
+        self._fitted().save(Path(folder))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, device: str = "auto", progress: bool = False
+    ) -> Translator:
+        """A model saved by `save` or by ``latentnlp translate train --out DIR``.
+
+        Raises UserError: not a model, damaged, or from another version.
+        """
+        model = translation_commands.load_model(Path(folder), device)
+        config = TranslationConfig(text=model.text, model=model.config, search=model.search)
+        translator = cls(device=device, config=config, progress=progress)
+        translator.model_ = model
+        return translator
+
+    def _translations(
+        self, sentences: Sentences, best: int, beam: int | None, links: bool
+    ) -> list[list[Translation]]:
+        if isinstance(sentences, str):
+            raise UserError("a list of sentences is needed, not one string: put it in brackets")
+        model = self._fitted()
+        found = translation.translate(
+            model,
+            [_words(one) for one in sentences],
+            pick_device(self.device),
+            translation_commands.searching(model.search, beam=beam, best=best),
+            best,
+            links=links,
+            progress=self.progress,
+        )
+        return list(found)
+
+    def _settings(self) -> TranslationConfig:
+        config = self.config or TranslationConfig()
+        values = configuration.to_dict(config)
+        if self.seed is not None:
+            values["seed"] = self.seed
+        if self.kind is not None:
+            values["model"]["kind"] = self.kind
+        return configuration.from_dict(TranslationConfig, values, "Translator")
+
+    def _fitted(self) -> TranslationSystem:
+        if self.model_ is None:
+            raise UserError("this Translator is not trained yet: call fit() or load() first")
+        return self.model_

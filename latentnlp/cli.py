@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_lexicon(commands)
     _add_rationale(commands)
     _add_topics(commands)
+    _add_translate(commands)
     _add_evaluate(commands)
     return parser
 
@@ -558,6 +559,166 @@ def _topics_export(options: argparse.Namespace) -> None:
     )
 
 
+def _add_translate(commands) -> None:
+    translate = commands.add_parser("translate", help="translation by latent alignments")
+    actions = translate.add_subparsers(metavar="ACTION", required=True)
+
+    training = actions.add_parser(
+        "train",
+        help="learn to translate from a parallel text",
+        description="Learn to translate from a parallel text (tokenised, one sentence a line): a "
+        "neural HMM, whose alignments are summed over exactly, or another model. The same command "
+        "again goes on where an interrupted run stopped.",
+    )
+    training.set_defaults(run=_translate_train)
+    training.add_argument("source", metavar="SRC", help="source side")
+    training.add_argument("target", metavar="TGT", help="target side")
+    training.add_argument(
+        "--dev-source",
+        default="",
+        metavar="FILE",
+        help="pairs to select on (default: the last tenth of the text, at most 1000 pairs)",
+    )
+    training.add_argument("--dev-target", default="", metavar="FILE", help="their target side")
+    training.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
+    training.add_argument(
+        "--kind",
+        choices=("neural_hmm", "latent_alignment", "attention"),
+        help="of model (default: neural_hmm)",
+    )
+    _add_training(training, "learning.epochs=10")
+    _add_machine(training)
+    training.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+    decoding = actions.add_parser(
+        "decode",
+        help="translate sentences with a trained model",
+        description="Translate sentences with a trained model: tokenised, one a line, as in "
+        "training. The order and the number of lines are kept; an empty line gives an empty line. "
+        "A sentence longer than the model was trained on is translated in parts. JSON lines: id, "
+        "translations (text, score, log_prob, links [i, j] with their scores, unknown: positions "
+        "of words that the model does not know).",
+    )
+    decoding.set_defaults(run=_translate_decode)
+    decoding.add_argument("model", metavar="MODEL", type=Path, help="run directory of a training")
+    decoding.add_argument(
+        "source", metavar="SRC", nargs="?", default="-", help="sentences (default: stdin)"
+    )
+    decoding.add_argument("-o", "--output", default="-", metavar="FILE", help="(stdout)")
+    decoding.add_argument("--beam", type=int, metavar="K", help="hypotheses (default: 5)")
+    decoding.add_argument(
+        "--length-normalisation",
+        type=float,
+        metavar="A",
+        help="log-probabilities are divided by length^A (default: 1.0)",
+    )
+    decoding.add_argument(
+        "--n-best", type=int, default=1, metavar="N", help="so many of each, as JSON lines"
+    )
+    decoding.add_argument(
+        "--alignments", metavar="FILE", help="where each word comes from: Pharaoh links"
+    )
+    decoding.add_argument(
+        "--format", choices=("text", "jsonl"), help="default: text, of --n-best jsonl"
+    )
+    decoding.add_argument(
+        "--no-unknown-replacement",
+        action="store_true",
+        help="leave <unk> where the model has no word, instead of the source word it comes from",
+    )
+    _add_machine(decoding)
+    decoding.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+    aligning = actions.add_parser(
+        "align",
+        help="links of given translations, from a trained model or two",
+        description="Links between the words of given translations, from the posterior of a "
+        "trained model: the likeliest source word of each target word, or what two models, one of "
+        "each direction, agree on. The order and the number of lines are kept: a line that cannot "
+        "be aligned gives an empty line.",
+    )
+    aligning.set_defaults(run=_translate_align)
+    aligning.add_argument("model", metavar="MODEL", type=Path, help="run directory of a training")
+    aligning.add_argument("source", metavar="SRC", help="source side")
+    aligning.add_argument("target", metavar="TGT", help="target side")
+    aligning.add_argument("-o", "--output", default="-", metavar="FILE", help="links (stdout)")
+    aligning.add_argument(
+        "--reverse", type=Path, metavar="DIR", help="a model from TGT's language into SRC's"
+    )
+    aligning.add_argument(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="all links above it (with --reverse: of the agreement, default 0.3)",
+    )
+    aligning.add_argument("--format", choices=FORMATS, default="pharaoh", help="of the links")
+    _add_machine(aligning)
+    aligning.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _translate_train(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.translation_commands import TrainOptions, train_command
+
+    overrides = list(options.set)
+    for key, value in (("seed", options.seed), ("model.kind", options.kind)):
+        if value is not None:
+            overrides.append(f"{key}={value}")
+    train_command(
+        TrainOptions(
+            out=options.out,
+            source=options.source,
+            target=options.target,
+            dev_source=options.dev_source,
+            dev_target=options.dev_target,
+            config=options.config,
+            overrides=tuple(overrides),
+            device=options.device,
+            threads=options.threads,
+            progress=not options.quiet,
+        )
+    )
+
+
+def _translate_decode(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.translation_commands import DecodeOptions, decode_command
+
+    decode_command(
+        DecodeOptions(
+            model=options.model,
+            source=options.source,
+            output=options.output,
+            format=options.format,
+            beam=options.beam,
+            length_normalisation=options.length_normalisation,
+            best=options.n_best,
+            alignments=options.alignments,
+            replace_unknown=not options.no_unknown_replacement,
+            device=options.device,
+            threads=options.threads,
+            progress=not options.quiet,
+        )
+    )
+
+
+def _translate_align(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.translation_commands import AlignOptions, align_command
+
+    align_command(
+        AlignOptions(
+            model=options.model,
+            source=options.source,
+            target=options.target,
+            output=options.output,
+            format=options.format,
+            reverse=options.reverse,
+            threshold=options.threshold,
+            device=options.device,
+            threads=options.threads,
+            progress=not options.quiet,
+        )
+    )
+
+
 def _add_evaluate(commands) -> None:
     evaluate = commands.add_parser("evaluate", help="scores with a signature line")
     tasks = evaluate.add_subparsers(metavar="TASK", required=True)
@@ -595,6 +756,7 @@ def _add_evaluate(commands) -> None:
     alignment.add_argument("--json", action="store_true", help="the score as one line of JSON")
     _add_evaluate_rationale(tasks)
     _add_evaluate_topics(tasks)
+    _add_evaluate_translation(tasks)
 
 
 def _add_evaluate_rationale(tasks) -> None:
@@ -654,6 +816,42 @@ def _add_evaluate_topics(tasks) -> None:
     _add_machine(topics)
 
 
+def _add_evaluate_translation(tasks) -> None:
+    translation = tasks.add_parser(
+        "translation",
+        help="BLEU, chrF and TER of translations, and of a baseline beside them",
+        description="Score translations with sacrebleu: BLEU, chrF2, chrF2++ and TER, each with "
+        "its signature and a 95 % interval (mean ± margin) from sentences drawn with replacement; "
+        "with --baseline also how often chance alone would make such a difference (p).",
+    )
+    translation.set_defaults(run=_evaluate_translation)
+    translation.add_argument("hypotheses", metavar="HYP", help="translations, one a line")
+    translation.add_argument(
+        "references", metavar="REF", nargs="+", help="human translations, one file each"
+    )
+    translation.add_argument("--baseline", metavar="HYP2", help="translations of another system")
+    translation.add_argument(
+        "--tokenize",
+        choices=("13a", "none", "intl", "zh", "char"),
+        default="13a",
+        help="how BLEU finds the words of running text; none: they stand apart (default: 13a)",
+    )
+    translation.add_argument(
+        "--detokenize",
+        metavar="LANG",
+        help="first put words together as running text, in all files, by Moses' rules for this "
+        "language (de, en, …)",
+    )
+    translation.add_argument("--lowercase", action="store_true", help="for BLEU and chrF")
+    translation.add_argument(
+        "--samples", type=int, default=1000, metavar="N", help="of the interval (default: 1000)"
+    )
+    translation.add_argument(
+        "--seed", type=int, default=12345, help="of the samples (default: 12345, as sacrebleu's)"
+    )
+    translation.add_argument("--json", action="store_true", help="the scores as one line of JSON")
+
+
 def _evaluate_alignment(options: argparse.Namespace) -> None:
     from latentnlp.tasks.alignment_commands import evaluate_command
 
@@ -701,6 +899,24 @@ def _evaluate_topics(options: argparse.Namespace) -> None:
             reading=_bag_reading(options),
             device=options.device,
             threads=options.threads,
+            as_json=options.json,
+        )
+    )
+
+
+def _evaluate_translation(options: argparse.Namespace) -> None:
+    from latentnlp.tasks.translation_evaluation import EvaluateOptions, evaluate_command
+
+    evaluate_command(
+        EvaluateOptions(
+            hypotheses=options.hypotheses,
+            references=tuple(options.references),
+            baseline=options.baseline,
+            tokenize=options.tokenize,
+            detokenize=options.detokenize,
+            lowercase=options.lowercase,
+            samples=options.samples,
+            seed=options.seed,
             as_json=options.json,
         )
     )

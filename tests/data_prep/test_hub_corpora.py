@@ -45,7 +45,7 @@ def test_columns_and_tokenisation(multi30k, tmp_path, script, check_folder):
 
 
 @needs_datasets
-@pytest.mark.parametrize("name", ["europarl", "opus"])
+@pytest.mark.parametrize("name", ["europarl", "opus", "wmt14", "iwslt"])
 def test_translation_column(name, tmp_path, script, check_folder):
     rows = [{"translation": {"en": "Yes,\nsir.", "fr": "Oui."}}]
     hub, out = json_lines(tmp_path / "hub", train=rows), tmp_path / "out"
@@ -69,6 +69,61 @@ def test_configuration_of_the_pair(tmp_path, script, check_folder):
     done = script("europarl", "--hub-id", hub, "--out", out, "--pair", "fr-en", env=OFFLINE)
     assert done.returncode == 0, done.stderr
     assert (out / "train.fr").read_text() == "Oui\n"
+
+
+@needs_datasets
+def test_english_comes_last(tmp_path, script, check_folder):
+    """WMT's configurations end in "en", whichever language comes first in the alphabet."""
+    hub, out = json_lines(tmp_path / "hub"), tmp_path / "out"
+    for other, text in (("fr", "Oui !"), ("de", "Ja!")):
+        row = {"translation": {"en": "Yes!", other: text}}
+        json_lines(hub / f"{other}-en", train=[row], validation=[row], test=[row])
+    configuration = (
+        "- config_name: {0}\n  data_files:\n" + "".join(
+            f"  - split: {part}\n    path: {{0}}/{part}.jsonl\n"
+            for part in ("train", "validation", "test")
+        )
+    ).format  # fmt: skip
+    (hub / "README.md").write_text(
+        f"---\nconfigs:\n{''.join(map(configuration, ('fr-en', 'de-en')))}---\n"
+    )
+    done = script("wmt14", "--hub-id", hub, "--out", out, "--pair", "en-fr", env=OFFLINE)
+    assert done.returncode == 0, done.stderr
+    manifest = check_folder(out)
+    assert manifest["name"] == "wmt14-en-fr" and "dev.fr" in manifest["files"]
+    assert (out / "test.fr").read_text() == "Oui !\n" and (out / "dev.en").read_text() == "Yes !\n"
+
+
+@needs_datasets
+def test_revision_is_that_of_the_set_on_the_hub(monkeypatch, tmp_path, hub):
+    """Of IWSLT the conversion to Parquet is asked for; of a folder of one's own none is."""
+    import datasets
+    import iwslt
+
+    asked = []
+    row = {"translation": {"de": "Ja!", "en": "Yes!"}}
+
+    def load_dataset(*arguments, **options):
+        asked.append((*arguments, options.get("revision")))
+        return {"train": [row]}
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    found = hub.hub_splits(iwslt.HUB, iwslt.HUB.hub_id, ("de", "en"))
+    assert list(found["train"]) == [(["Ja", "!"], ["Yes", "!"], None)]
+    list(hub.hub_splits(iwslt.HUB, "somebody/else", ("en", "de"))["train"])
+    assert asked == [
+        ("bbaaaa/iwslt14-de-en", "de-en", "refs/convert/parquet"),
+        ("somebody/else", "de-en", None),
+    ]
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """The module data_prep/_hub.py, and its neighbours importable."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "data_prep"))
+    import _hub
+
+    return _hub
 
 
 @needs_datasets

@@ -161,7 +161,7 @@ def test_every_public_class_and_function_of_the_interface_has_one() -> None:
     for name in latentnlp.__all__:
         thing = getattr(latentnlp, name)
         assert name == "__version__" or thing.__doc__
-    for public in (latentnlp.Aligner, latentnlp.RationaleExtractor):
+    for public in (latentnlp.Aligner, latentnlp.RationaleExtractor, latentnlp.Translator):
         for name, member in vars(public).items():
             assert name.startswith("_") or member.__doc__, name
 
@@ -224,3 +224,17 @@ def test_file_names_are_the_register() -> None:
         for name in files:
             module = importlib.import_module(f"latentnlp.{folder}.{name}")
             assert kinds[name] is module.Config and callable(module.build)
+
+
+def test_so_are_those_of_translation() -> None:
+    from typing import get_args, get_type_hints
+
+    from latentnlp.tasks.translation_model import ModelConfig
+
+    kinds = get_type_hints(ModelConfig)
+    folder = ROOT / "latentnlp" / "translation_models"
+    files = {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+    assert set(get_args(kinds["kind"])) == files
+    for name in files:
+        module = importlib.import_module(f"latentnlp.translation_models.{name}")
+        assert kinds[name] is module.Config and callable(module.build)

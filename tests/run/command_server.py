@@ -22,7 +22,8 @@ def serve() -> None:
     """
     import latentnlp.tasks.alignment_commands
     import latentnlp.tasks.rationale_commands
-    import latentnlp.tasks.topics_commands  # noqa: F401
+    import latentnlp.tasks.topics_commands
+    import latentnlp.tasks.translation_commands  # noqa: F401
 
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # the first one imports more of torch
