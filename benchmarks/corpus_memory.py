@@ -1,16 +1,31 @@
-"""Does reading a corpus larger than memory need memory? Two million pairs, one process, one table.
+"""Does a corpus larger than memory need memory? Two million pairs, one process, one table.
 
     python benchmarks/corpus_memory.py [--pairs 2000000] [--corpus SOURCE TARGET]
 
 Opens a parallel corpus, builds the vocabularies, encodes it and runs through one epoch of batches.
 `anonymous` is memory that the process holds; `file` is the part of the mapped files that happens to
 be in the page cache, which the system takes back when it needs it.
+
+    python benchmarks/corpus_memory.py --train 250000 500000 1000000 2000000 \\
+        --corpus SOURCE TARGET [--set KEY=VALUE …]
+
+Trains on so many pairs and aligns them: ``latentnlp align`` with its defaults and these settings,
+one process and one row for each size. The seconds are of all of it, and so are the pairs a CPU
+second; `an epoch` is what the last one of the stage "em" takes. The memory is each kind's largest,
+looked at ten times a second.
+
+The pairs are those of the corpus, then the same again and again, each with a word left out and
+another one replaced on either side; without a corpus, random words.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
+import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -31,12 +46,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Memory and time of reading a large corpus.")
     parser.add_argument("--pairs", type=int, default=2_000_000)
     parser.add_argument("--corpus", nargs=2, metavar=("SOURCE", "TARGET"), help="lines to multiply")
+    parser.add_argument("--train", nargs="+", type=int, metavar="PAIRS", help="train on so many")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     arguments = parser.parse_args()
+    for file in arguments.corpus or ():
+        if not Path(file).exists():
+            print(f"skipped: there is no {file}")
+            return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lines = corpus_lines(*arguments.corpus) if arguments.corpus else generated_lines()
-        write_corpus(itertools.islice(lines, arguments.pairs), folder)
-        measure(folder, arguments.pairs)
+        sizes = arguments.train or [arguments.pairs]
+        if arguments.train:
+            table_of_trainings()
+        for pairs in sizes:
+            lines = corpus_lines(*arguments.corpus) if arguments.corpus else generated_lines()
+            write_corpus(itertools.islice(lines, pairs), folder)
+            if arguments.train:
+                train(folder, pairs, arguments.settings)
+            else:
+                measure(folder, pairs)
 
 
 def measure(folder: Path, pairs: int) -> None:
@@ -65,6 +93,52 @@ def measure(folder: Path, pairs: int) -> None:
         seen += len(batch)
     tokens = len(corpus.source_ids) + len(corpus.target_ids)
     print(f"\n{tokens:,} tokens, {len(source):,} + {len(target):,} types, {len(batches):,} batches")
+
+
+def table_of_trainings() -> None:
+    print(
+        "| pairs | MB of text | seconds | CPU s | pairs/CPU s | an epoch | anonymous MB | file MB |"
+    )
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+
+
+def train(folder: Path, pairs: int, settings: list[str]) -> None:
+    """One row: ``latentnlp align`` on the corpus in ``folder``."""
+    files = [str(folder / "corpus.source"), str(folder / "corpus.target")]
+    megabytes = sum(Path(file).stat().st_size for file in files) / 2**20
+    command = [sys.executable, "-m", "latentnlp", "align", *files, "-o", str(folder / "links")]
+    command += ["--device", "cpu", *(part for one in settings for part in ("--set", one))]
+    began, log = time.perf_counter(), folder / "log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(command, stderr=output, env={**os.environ, "TMPDIR": str(folder)})
+    peaks = {"RssAnon": 0.0, "RssFile": 0.0}
+    while True:
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            break
+        for name, now in _status(child.pid).items():
+            peaks[name] = max(peaks[name], now)
+        time.sleep(0.1)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{text[-2000:]}")
+    seconds = time.perf_counter() - began
+    epochs = re.findall(r"^em epoch .* seconds=([\d.]+)", text, re.MULTILINE)
+    cpu = usage.ru_utime + usage.ru_stime
+    print(
+        f"| {pairs:,} | {megabytes:.0f} | {seconds:,.0f} | {cpu:,.0f} | {pairs / cpu:,.0f} "
+        f"| {epochs[-1] if epochs else ''} | {peaks['RssAnon']:,.0f} | {peaks['RssFile']:,.0f} |",
+        flush=True,
+    )
+
+
+def _status(pid: int) -> dict[str, float]:
+    """Resident megabytes of a process: anonymous, and mapped from files. Linux only."""
+    fields = re.findall(
+        r"^(RssAnon|RssFile):\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+    )
+    return {name: int(kilobytes) / 1024 for name, kilobytes in fields}
 
 
 class Table:
@@ -135,16 +209,22 @@ def generated_lines() -> Iterator[tuple[str, str]]:
 
 
 def corpus_lines(source: str, target: str) -> Iterator[tuple[str, str]]:
-    """The pairs of a corpus, then again and again with a random word left out on each side."""
+    """The pairs of a corpus, then again and again, perturbed: on each side one word left out, and
+    one replaced by one of the sentence before, so as often as it is in the text."""
     random = np.random.default_rng(0)
     text = open_parallel(source, target)
     yield from ((" ".join(a), " ".join(b)) for a, b in text)
+    before = text[len(text) - 1]
     while True:
         for pair in text:
-            for words in pair:
+            perturbed = [list(words) for words in pair]
+            for words, others in zip(perturbed, before, strict=True):
                 if len(words) > 1:
                     del words[random.integers(len(words))]
-            yield " ".join(pair[0]), " ".join(pair[1])
+                if words and others:
+                    words[random.integers(len(words))] = others[random.integers(len(others))]
+            before = pair
+            yield " ".join(perturbed[0]), " ".join(perturbed[1])
 
 
 def write_corpus(lines: Iterable[tuple[str, str]], folder: Path) -> None:

@@ -2,15 +2,20 @@ r"""Which words meet in which sentence pairs: the sparse support of a lexicon p(
 
 A pair (x, y) that never stands in one sentence pair never gets an expected count, so a count table
 needs one row for each pair that does, not |X| × |Y|. `Cooccurrences` numbers these pairs and keeps,
-for each cell (i, j) of each sentence pair, the number of its word pair. The cells are mapped from a
-file: memory holds only the pairs.
+for each cell (i, j) of each sentence pair, the number of its word pair. Cells and pairs are mapped
+from files, and so is what `zeros` keeps for each cell: memory holds no more than
+a few numbers a sentence pair.
 """
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -21,7 +26,7 @@ from latentnlp.data.corpora import EncodedCorpus
 from latentnlp.errors import UserError
 
 OUTSIDE = 0  # the number that stands for padding, or for a pair that was never seen
-_CELLS_AT_ONCE = 1 << 22  # that are numbered anew
+_AT_ONCE = 1 << 22  # tokens, cells or pairs that are held
 
 
 class Cooccurrences:
@@ -46,6 +51,7 @@ class Cooccurrences:
         self.size = int(starts[-1])
         self._cells, self._starts = torch.from_numpy(cells), starts
         self._rank, self._world = rank, world
+        self._keys: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.source_words)
@@ -56,10 +62,23 @@ class Cooccurrences:
         known = self.source_words.long() * size + self.target_words
         keys = torch.cat([known, source * size + target]).unique()
         self.source_words, self.target_words = (keys // size).int(), (keys % size).int()
+        self._keys = None
         number = torch.searchsorted(keys, known).int()
-        for start in range(0, self.size, _CELLS_AT_ONCE):
-            cells = self._cells[start : start + _CELLS_AT_ONCE]
+        for start in range(0, self.size, _AT_ONCE):
+            cells = self._cells[start : start + _AT_ONCE]
             cells.copy_(number[cells])
+
+    def keys(self, second_size: int) -> Tensor:
+        """x · second_size + y of each pair (x, y), int64 [P], rising: one tensor for all who ask
+        with the same size."""
+        if self._keys is None or self._keys[0] != second_size:
+            keys = _mapped_zeros(len(self), torch.int64)
+            for start in range(0, len(self), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                torch.mul(self.source_words[part].long(), second_size, out=keys[part])
+                keys[part] += self.target_words[part]
+            self._keys = second_size, keys
+        return self._keys[1]
 
     def cells(self, batch: Batch) -> Tensor:
         """The number of the word pair of each cell, int32 [B, I, J]; OUTSIDE at padding."""
@@ -70,6 +89,13 @@ class Cooccurrences:
         start, end = self._starts[batch.number], self._starts[batch.number + 1]
         shape = (-1, batch.source.shape[1], batch.target.shape[1])
         return values[start:end].view(shape)[self._rank :: self._world]
+
+    def zeros(self, like: Tensor) -> Tensor:
+        """A zero for each cell, [size], of the kind of ``like``. On the CPU they are mapped from a
+        file. Raises UserError: no room."""
+        if like.device.type != "cpu":
+            return like.new_zeros(self.size)
+        return _mapped_zeros(self.size, like.dtype)
 
     @classmethod
     def build(
@@ -85,76 +111,138 @@ class Cooccurrences:
         Word by word of the source vocabulary: all target words that x ever meets are marked in one
         table of |Y| numbers, so no cell is ever sorted or searched for. Raises UserError: no room.
         """
-        words, destinations, lines, starts = _occurrences(batches)
+        starts, rows, widths = _places(batches, len(corpus))
         cells = np.lib.format.open_memmap(file, mode="w+", dtype=np.int32, shape=(int(starts[-1]),))
-        _reserve(file)
-        target_ids = corpus.target_ids
-        target_starts, target_lengths = corpus.target_offsets[:-1], corpus.target_lengths
+        with file.open("r+b") as stream:
+            _reserve(stream.fileno(), file)
+        target_ids, target_starts = corpus.target_ids, corpus.target_offsets[:-1]
         number = np.zeros(int(target_ids.max(initial=0)) + 1, dtype=np.int32)
-        source_words, target_words = [np.zeros(1, np.int32)], [np.zeros(1, np.int32)]
-        n_pairs = 1
-        for occurrences in _by_word(words):
-            line = lines[occurrences]
-            lengths = target_lengths[line]
-            met = target_ids[_ranges(target_starts[line], lengths)]
-            distinct = np.unique(met)
-            number[distinct] = np.arange(n_pairs, n_pairs + len(distinct), dtype=np.int32)
-            cells[_ranges(destinations[occurrences], lengths)] = number[met]
-            source_words.append(np.full(len(distinct), words[occurrences[0]], np.int32))
-            target_words.append(distinct)
-            n_pairs += len(distinct)
-        return cls(
-            torch.from_numpy(np.concatenate(source_words)),
-            torch.from_numpy(np.concatenate(target_words)),
-            cells,
-            starts,
-            rank,
-            world,
-        )
+        with ExitStack() as files:
+            pairs = [files.enter_context(_temporary_file()) for _ in range(2)]
+            n_pairs = _write(pairs, np.zeros(1, np.int32), np.zeros(1, np.int32))
+            for word, tokens in _by_word(corpus.source_ids):
+                line = np.searchsorted(corpus.source_offsets, tokens, side="right") - 1
+                row = rows[line] + (tokens - corpus.source_offsets[line]) * widths[line]
+                length = corpus.target_lengths[line]
+                met = _Met(target_ids, target_starts[line], length)
+                distinct = met.distinct()
+                number[distinct] = np.arange(n_pairs, n_pairs + len(distinct), dtype=np.int32)
+                for part, ids in met:
+                    cells[_ranges(row[part], length[part])] = number[ids]
+                n_pairs += _write(pairs, np.full(len(distinct), word, np.int32), distinct)
+            source_words, target_words = (torch.from_numpy(_map(file, np.int32)) for file in pairs)
+        return cls(source_words, target_words, cells, starts, rank, world)
 
 
-def _occurrences(batches: Batches) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of every source token: its word, where its row of cells begins, its line; and where each
-    batch's cells begin."""
+def _places(batches: Batches, lines: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where each batch's cells begin, and the end; where each line's do, and how many there are to
+    a source word."""
     starts = np.zeros(len(batches) + 1, dtype=np.int64)
-    words, destinations, lines = [], [], []
+    rows, widths = np.zeros(lines, dtype=np.int64), np.zeros(lines, dtype=np.int32)
     for batch in batches:
-        width = batch.target.shape[1]
-        tokens = batch.source_mask.numpy()
-        begin = starts[batch.number]
-        rows = begin + np.flatnonzero(tokens) * width
-        words.append(batch.source.numpy()[tokens].astype(np.int32))
-        destinations.append(rows)
-        lines.append(np.repeat(batch.index.numpy(), tokens.sum(1)))
-        starts[batch.number + 1] = begin + batch.source.numel() * width
-    if not words:
-        words, destinations, lines = ([np.zeros(0, np.int64)] for _ in range(3))
-    return np.concatenate(words), np.concatenate(destinations), np.concatenate(lines), starts
+        begin, index, (_, n_source) = starts[batch.number], batch.index.numpy(), batch.source.shape
+        widths[index] = n_target = batch.target.shape[1]
+        rows[index] = begin + np.arange(len(batch)) * (n_source * n_target)
+        starts[batch.number + 1] = begin + len(batch) * n_source * n_target
+    return starts, rows, widths
 
 
-def _reserve(file: Path) -> None:
+def _by_word(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each word that there is, rising, and where it stands, [n]. Passes over the text as often as
+    it takes to hold few places at a time."""
+    counts = np.zeros(int(ids.max(initial=0)) + 1, dtype=np.int64)
+    blocks = [slice(start, start + _AT_ONCE) for start in range(0, max(1, len(ids)), _AT_ONCE)]
+    for block in blocks:
+        counts += np.bincount(ids[block], minlength=len(counts))
+    known = np.flatnonzero(counts)
+    held = counts[known].cumsum() // _AT_ONCE
+    for first, end in pairwise(np.flatnonzero(np.diff(held, prepend=-1, append=-1))):
+        words = known[first:end]
+        found = [
+            block.start + np.flatnonzero((ids[block] >= words[0]) & (ids[block] <= words[-1]))
+            for block in blocks
+        ]
+        place = np.concatenate(found)
+        place = place[np.argsort(ids[place], kind="stable")]
+        cuts = counts[words].cumsum()[:-1]
+        yield from zip(words.tolist(), np.split(place, cuts), strict=True)
+
+
+class _Met:
+    """The target words of the lines that a word stands in: (which lines, their words) in parts."""
+
+    def __init__(self, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> None:
+        self._ids, self._starts, self._lengths = ids, starts, lengths
+        cuts = np.flatnonzero(np.diff(lengths.cumsum(dtype=np.int64) // _AT_ONCE)) + 1
+        self._parts = [slice(*ends) for ends in pairwise([0, *cuts.tolist(), len(lengths)])]
+        if len(self._parts) == 1:
+            self._parts, self._whole = [], self._words(slice(None))
+
+    def __iter__(self) -> Iterator[tuple[slice, np.ndarray]]:
+        if not self._parts:
+            yield slice(None), self._whole
+        for part in self._parts:
+            yield part, self._words(part)
+
+    def distinct(self) -> np.ndarray:
+        """Rising."""
+        found = [np.unique(words) for _, words in self]
+        return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+
+    def _words(self, part: slice) -> np.ndarray:
+        return self._ids[_ranges(self._starts[part], self._lengths[part])]
+
+
+def _write(files: list[BinaryIO], *columns: np.ndarray) -> int:
+    """Append each column to its file; how many rows they have."""
+    with _room(tempfile.gettempdir()):
+        for file, column in zip(files, columns, strict=True):
+            file.write(column.tobytes())
+    return len(columns[0])
+
+
+def _temporary_file() -> BinaryIO:
+    """It has no name, and goes when nobody has it open or mapped."""
+    with _room(tempfile.gettempdir()):
+        return tempfile.TemporaryFile(prefix="latentnlp-")  # type: ignore[return-value]
+
+
+def _map(file: BinaryIO, kind: type[np.generic]) -> np.ndarray:
+    """All of a file that is not empty. (numpy's memmap class slows every index down.)"""
+    with _room(tempfile.gettempdir()):
+        file.flush()
+    return np.asarray(np.memmap(file, kind, "r+"))
+
+
+def _mapped_zeros(size: int, dtype: torch.dtype) -> Tensor:
+    with _temporary_file() as file:
+        file.truncate(max(1, size) * dtype.itemsize)  # nothing cannot be mapped
+        _reserve(file.fileno(), tempfile.gettempdir())
+        return torch.from_numpy(_map(file, np.uint8)).view(dtype)[:size]
+
+
+@contextmanager
+def _room(where: Path | str, megabytes: float | None = None) -> Iterator[None]:
+    needs = "" if megabytes is None else f"; it needs {megabytes:.0f} MB"
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{where}: cannot be written: {error.strerror}{needs}: set TMPDIR to a folder with "
+            "more room"
+        ) from error
+
+
+def _reserve(file: int, name: Path | str) -> None:
     """Take all the room of a sparse file at once: a disk that fills under a map kills us (SIGBUS).
 
     Raises UserError if there is not so much room.
     """
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
-    size = file.stat().st_size
-    try:
-        with file.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, size)
-    except OSError as error:
-        raise UserError(
-            f"{file}: cannot be written: {error.strerror}; it needs {size / 2**20:.0f} MB: set "
-            "TMPDIR to a folder with more room"
-        ) from error
-
-
-def _by_word(words: np.ndarray) -> Iterator[np.ndarray]:
-    """The places of each word, word by word."""
-    order = np.argsort(words, kind="stable")
-    cuts = np.flatnonzero(np.diff(words[order])) + 1
-    return iter(np.split(order, cuts)) if len(order) else iter(())
+    size = os.fstat(file).st_size
+    with _room(name, size / 2**20):
+        os.posix_fallocate(file, 0, size)
 
 
 def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@ r"""What every emission model answers, and the normaliser that the neural ones s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from latentnlp.data.batches import Batch
 
 # Logits held at once while a normaliser is computed: 16 M floats are 64 MB.
 _LOGITS_AT_ONCE = 16 * 2**20
-_ROWS_AT_ONCE = 4096  # of a sampled normaliser
+_ROWS_AT_ONCE = 512  # of a sampled normaliser: few enough for the cache
 _LEAST_SUM = 1e-6  # relative to the greatest part: what differences of float32 can tell from 0
 
 
@@ -63,35 +64,40 @@ class Sample:
         return torch.where(other < 0, 1, drawn)
 
 
+# Places among the rows, words, and scores of pairs, [N] each.
+Partners = tuple[Tensor, Tensor, Tensor]
+
+
 def sampled_log_normaliser(
     hidden: Tensor,
-    weight: Tensor,
+    few: Tensor,
     bias: Tensor,
-    place: Tensor,
-    target: Tensor,
-    scores: Tensor,
+    partners: Callable[[], Iterable[Partners]],
     sample: Sample,
 ) -> Tensor:
     r"""An estimate of `log_normaliser` [R] from few words of the vocabulary:
 
         Z(x) ≈ Σ_{v known} exp(s(x, v)) + step · Σ_{v sampled, not known} exp(s(x, v))
 
-    (complementary sum sampling: Botev, Zheng and Barber 2017). Known of row r are the frequent
-    words and the partners of its own pairs n: place_n = r, target_n, with their ``scores`` [N],
-    s(x, target). Over a random offset the sum has no bias; its logarithm has little, because almost
-    all that a word is translated by stands among its own pairs. Each pair must be there once.
+    (complementary sum sampling: Botev, Zheng and Barber 2017). ``few`` [C, d] are the weights of
+    the words of the ``sample``, ``bias`` [V] is that of all. Known of row r are the frequent words
+    and the partners of its own pairs n: place_n = r, target_n, with their scores s(x, target).
+    Over a random offset the sum has no bias; its logarithm has little, because almost all that a
+    word is translated by stands among its own pairs. Each pair must be there once. The pairs may
+    come in parts, and are gone through twice.
     """
-    words = sample.words(weight.shape[0], hidden.device)  # [C]
-    times = sample.weight(words)
-    shift = bias[words] + times.to(bias.dtype).log()
-    few = weight[words]
-    log_sums = torch.cat(
-        [(rows @ few.t() + shift).logsumexp(1) for rows in hidden.split(_ROWS_AT_ONCE)]
-    )  # [R]
-    peak = log_sums.detach().scatter_reduce(0, place, scores.detach(), "amax")
-    # A partner stands in the sum ``weight`` times; once is right.
-    own = (1 - sample.weight(target)) * (scores - peak[place]).exp()
-    total = (log_sums - peak).exp().index_add(0, place, own)
+    words = sample.words(len(bias), hidden.device)  # [C]
+    shift = bias[words] + sample.weight(words).to(bias.dtype).log()
+    parts = hidden.split(_ROWS_AT_ONCE)
+    log_sums = torch.cat([torch.addmm(shift, rows, few.t()).logsumexp(1) for rows in parts])  # [R]
+    peak = log_sums.detach()
+    for place, _, scores in partners():
+        peak = peak.scatter_reduce(0, place, scores.detach(), "amax")
+    total = (log_sums - peak).exp()
+    for place, target, scores in partners():
+        # A partner stands in the sum ``weight`` times; once is right.
+        own = (1 - sample.weight(target)) * (scores - peak[place]).exp()
+        total = total.index_add(0, place, own)
     return total.clamp_min(_LEAST_SUM).log() + peak
 
 

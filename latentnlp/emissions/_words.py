@@ -11,6 +11,8 @@ is what the characters are there to prevent.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from unicodedata import name
@@ -34,16 +36,16 @@ class WordVectors(nn.Module):
         super().__init__()
         size, self.sums = len(vocabulary), None
         if ngrams:
-            members, size = ngram_members(vocabulary, ngrams)
-            word, place = members.nonzero(as_tuple=True)
-            share = 1.0 / torch.bincount(word, minlength=len(members))
-            self.sums = GramSums(word, members[word, place], share, size)
+            lists, size = _word_lists(vocabulary, ngrams)
+            self.sums = GramSums(lists)
         self.table = nn.Embedding(size, dim)
         nn.init.normal_(self.table.weight, std=dim**-0.5)
 
     def forward(self, words: Tensor) -> Tensor:
         """v(w), [N, d], of words [N]."""
-        return embedding(words, self.everything())
+        if self.sums is None:
+            return embedding(words, self.table.weight)
+        return self.sums.some(self.table.weight, words)
 
     def everything(self) -> Tensor:
         """v(w) of the whole vocabulary, [V, d]."""
@@ -76,114 +78,173 @@ class SpellingVectors(nn.Module):
     ) -> None:
         """similarity: γ."""
         super().__init__()
-        spelt = [
-            [() if word in SPECIALS else _grams(_in_latin(word), ngrams) for word in side.words]
-            for side in (source, target)
-        ]
-        there, back = (set().union(*side) for side in spelt)
-        ids = {gram: number for number, gram in enumerate(sorted(there & back))}
-        size = max(1, len(ids))
-        self.sums = nn.ModuleList()
-        for side in spelt:
-            shared = [[ids[gram] for gram in grams if gram in ids] for grams in side]
-            lengths = torch.tensor([len(grams) for grams in shared])
-            word = torch.repeat_interleave(torch.arange(len(side)), lengths)
-            gram = torch.from_numpy(np.fromiter(chain.from_iterable(shared), np.int64))
-            counts = torch.tensor([max(1.0, len(grams)) for grams in side])
-            self.sums.append(GramSums(word, gram, counts.rsqrt(), size))
+        # In an order that both directions agree on: they share the lists.
+        first, second = sorted((source, target), key=hash)
+        sides, size = _spelling_lists(first, second, ngrams)
+        sides = sides if first is source else sides[::-1]
+        self.sums = nn.ModuleList(map(GramSums, sides))
         self.table = nn.Embedding(size, dim)
         nn.init.normal_(self.table.weight, std=(similarity / dim) ** 0.5)
 
-    def source(self) -> Tensor:
-        """r(x) of all source words, [|X|, d']."""
-        return self.sums[0](self.table.weight)
+    def source(self, words: Tensor | None = None) -> Tensor:
+        """r(x) of source words [U], or of all, [|X|, d']."""
+        return self._side(0, words)
 
-    def target(self) -> Tensor:
-        """r(y) of all target words, [|Y|, d']."""
-        return self.sums[1](self.table.weight)
+    def target(self, words: Tensor | None = None) -> Tensor:
+        """r(y) of target words [U], or of all, [|Y|, d']."""
+        return self._side(1, words)
+
+    def _side(self, side: int, words: Tensor | None) -> Tensor:
+        sums: Any = self.sums[side]
+        table = self.table.weight
+        return sums(table) if words is None else sums.some(table, words)
 
 
-class GramSums(nn.Module):
-    """The scaled sums of the n-grams of every word, [V, d], of a table of n-grams [G, d]."""
+@dataclass(frozen=True)
+class GramLists:
+    """Which n-grams every word has; built once for both directions."""
 
-    # What the vocabulary implies is not saved with the weights.
     grams: Tensor  # int64 [N]: the n-grams of word 0, of word 1, …
     gram_starts: Tensor  # int64 [V+1]: where each word's begin in ``grams``
     words: Tensor  # int64 [N]: the words that n-gram 0 is in, n-gram 1, …
     word_starts: Tensor  # int64 [G+1]
     scale: Tensor  # [V, 1]
 
-    def __init__(self, word: Tensor, gram: Tensor, scale: Tensor, n_grams: int) -> None:
-        """word, gram: [N], gram[n] is one of word[n]; rising in ``word``. scale: [V]."""
+    @classmethod
+    def of(cls, members: list[list[int]], scale: Tensor, n_grams: int) -> GramLists:
+        """members: the n-grams of each word; scale: [V]."""
+        grams = torch.from_numpy(np.fromiter(chain.from_iterable(members), np.int64))
+        starts = _starts(torch.tensor([len(one) for one in members]))
+        return cls(grams, starts, *_turned(grams, starts, n_grams), scale.unsqueeze(1))
+
+
+class GramSums(nn.Module):
+    """The scaled sums of the n-grams of words, of a table of n-grams [G, d]."""
+
+    # What the vocabulary implies is not saved with the weights.
+    grams: Tensor
+    gram_starts: Tensor
+    words: Tensor
+    word_starts: Tensor
+    scale: Tensor
+
+    def __init__(self, lists: GramLists) -> None:
         super().__init__()
-        by_gram = gram.argsort(stable=True)
-        word_starts = _starts(torch.bincount(gram, minlength=n_grams))
-        self.register_buffer("grams", gram, persistent=False)
-        self.register_buffer(
-            "gram_starts", _starts(torch.bincount(word, minlength=len(scale))), persistent=False
-        )
-        self.register_buffer("words", word[by_gram], persistent=False)
-        self.register_buffer("word_starts", word_starts, persistent=False)
-        self.register_buffer("scale", scale.unsqueeze(1), persistent=False)
+        for field in fields(lists):
+            self.register_buffer(field.name, getattr(lists, field.name), persistent=False)
 
     def forward(self, table: Tensor) -> Tensor:
+        """Of every word, [V, d]."""
         lists = (self.grams, self.gram_starts, self.words, self.word_starts)
         sums: Any = _SumOfLists.apply(table, *lists)
         return sums * self.scale
 
+    def some(self, table: Tensor, words: Tensor) -> Tensor:
+        """Of words [U], [U, d]."""
+        if table.device.type != "cpu":  # which would be waited for: how long are the lists?
+            return embedding(words, self(table))
+        begin = self.gram_starts[words]
+        lengths = self.gram_starts[words + 1] - begin
+        starts = _starts(lengths)
+        place = torch.arange(int(starts[-1]))
+        place += torch.repeat_interleave(begin - starts[:-1], lengths)
+        sums: Any = _SumOfLists.apply(table, self.grams[place], starts, None, None)
+        return sums * self.scale[words]
+
 
 class _SumOfLists(torch.autograd.Function):
     """Σ of the rows of a table over each of many lists of rows. The gradient is the same sum over
-    the transposed lists; torch's own backward of `embedding_bag` sorts the lists every time, which
-    takes thirty times as long."""
+    the lists turned round; torch's own backward of `embedding_bag` takes thirty times as long."""
 
     @staticmethod
     def forward(
-        ctx: Any, table: Tensor, rows: Tensor, starts: Tensor, lists: Tensor, list_starts: Tensor
+        ctx: Any,
+        table: Tensor,
+        rows: Tensor,
+        starts: Tensor,
+        lists: Tensor | None,
+        list_starts: Tensor | None,
     ) -> Tensor:
-        ctx.save_for_backward(lists, list_starts)
+        ctx.size = len(table)
+        ctx.save_for_backward(rows, starts, lists, list_starts)
         return embedding_bag(rows, table, starts, mode="sum", include_last_offset=True)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        lists, starts = ctx.saved_tensors
+        rows, starts, lists, list_starts = ctx.saved_tensors
+        if lists is None:
+            lists, list_starts = _turned(rows, starts, ctx.size)
         gradient = gradients[0].contiguous()
-        table = embedding_bag(lists, gradient, starts, mode="sum", include_last_offset=True)
+        table = embedding_bag(lists, gradient, list_starts, mode="sum", include_last_offset=True)
         return table, None, None, None, None
+
+
+def _turned(rows: Tensor, starts: Tensor, n_rows: int) -> tuple[Tensor, Tensor]:
+    """From the rows that are in each list to the lists that each row is in, and their starts."""
+    list_of = torch.repeat_interleave(torch.arange(len(starts) - 1), starts.diff())
+    counts = torch.bincount(rows, minlength=n_rows)
+    return list_of[rows.argsort(stable=True)], _starts(counts)
 
 
 def _starts(counts: Tensor) -> Tensor:
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
 
-def ngram_members(vocabulary: Vocabulary, lengths: tuple[int, ...]) -> tuple[Tensor, int]:
-    """The ids of each word's character n-grams, [V, most], padded with 0; and how many ids exist.
+@lru_cache(maxsize=2)
+def _word_lists(vocabulary: Vocabulary, lengths: tuple[int, ...]) -> tuple[GramLists, int]:
+    """The n-grams of each word, for their mean; and how many ids exist."""
+    members, size = ngram_members(vocabulary, lengths)
+    share = 1.0 / torch.tensor([len(one) for one in members])
+    return GramLists.of(members, share, size), size
+
+
+def ngram_members(vocabulary: Vocabulary, lengths: tuple[int, ...]) -> tuple[list[list[int]], int]:
+    """The ids, from 1, of each word's character n-grams; and how many ids exist.
 
     The word is marked by ^ and $. Only n-grams that two words share get an id, and a word keeps its
     first 48. The whole word is an n-gram of its own where it is frequent enough to be learnt, or
     where it shares nothing with others (a single Chinese character, a number).
     """
-    words = vocabulary.words
-    spelt = [() if word in SPECIALS else _grams(word, lengths) for word in words]
-    frequency = Counter(gram for grams in spelt for gram in grams)
+    spelt = [() if word in SPECIALS else _grams(word, lengths) for word in vocabulary.words]
+    frequency = Counter(chain.from_iterable(spelt))
     kept = sorted(gram for gram, count in frequency.items() if count > 1)
     ids = {gram: number for number, gram in enumerate(kept, start=1)}
-    shared = [[ids[gram] for gram in grams if gram in ids][:_MOST_GRAMS] for grams in spelt]
+    members = [[ids[gram] for gram in grams if gram in ids][:_MOST_GRAMS] for grams in spelt]
     size = len(ids) + 1
-    for grams, count in zip(shared, vocabulary.counts, strict=True):
+    for grams, count in zip(members, vocabulary.counts, strict=True):
         if count >= _FREQUENT or not grams:
             grams.append(size)
             size += 1
-    members = torch.zeros(len(words), max(map(len, shared)), dtype=torch.int64)
-    for row, grams in zip(members, shared, strict=True):
-        row[: len(grams)] = torch.tensor(grams, dtype=torch.int64)
     return members, size
+
+
+@lru_cache(maxsize=1)
+def _spelling_lists(
+    one: Vocabulary, other: Vocabulary, lengths: tuple[int, ...]
+) -> tuple[tuple[GramLists, GramLists], int]:
+    """The n-grams of the words of two vocabularies that are in both; and how many there are."""
+    spelt = [
+        [() if word in SPECIALS else _grams(_in_latin(word), lengths) for word in side.words]
+        for side in (one, other)
+    ]
+    there, back = (set(chain.from_iterable(side)) for side in spelt)
+    ids = {gram: number for number, gram in enumerate(sorted(there & back))}
+    size = max(1, len(ids))
+    first, second = (
+        GramLists.of(
+            [[ids[gram] for gram in grams if gram in ids] for grams in side],
+            torch.tensor([max(1.0, len(grams)) for grams in side]).rsqrt(),
+            size,
+        )
+        for side in spelt
+    )
+    return (first, second), size
 
 
 def _in_latin(word: str) -> str:
     """The word itself, or its romanisation where it has a letter of another script."""
     letters = (letter for letter in word if letter.isalpha())
-    if all(name(letter, "").startswith("LATIN") for letter in letters):
+    if word.isascii() or all(name(letter, "").startswith("LATIN") for letter in letters):
         return word
     return anyascii(word).lower()
 
@@ -191,9 +252,9 @@ def _in_latin(word: str) -> str:
 def _grams(word: str, lengths: tuple[int, ...]) -> tuple[str, ...]:
     """The set of n-grams of ^word$, in a fixed order."""
     marked = f"^{word}$"
-    grams = (
+    grams = [
         marked[start : start + length]
         for length in lengths
         for start in range(len(marked) - length + 1)
-    )
+    ]
     return tuple(dict.fromkeys(grams))

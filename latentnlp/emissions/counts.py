@@ -16,6 +16,7 @@ of them at every M-step; leaving votes out of n leaves π alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,11 +28,12 @@ from latentnlp.data.batches import Batch
 from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.emissions import type_based
-from latentnlp.emissions._base import Emission, Sample
-from latentnlp.emissions.type_based import log_unigram
+from latentnlp.emissions._base import Emission, Partners, Sample, sampled_log_normaliser
+from latentnlp.emissions.type_based import log_unigram, pair_scores
 
 # Words of the normalisers of m besides those that a word meets: see `sampled_log_normaliser`.
 _FREQUENT, _SAMPLED = 1000, 2000
+_PAIRS_AT_ONCE = 2**20
 _LEAST = -80.0  # of log m: its exp() is still a float32
 
 
@@ -101,22 +103,20 @@ class CountEmission(Emission):
 
     def start(self, cooccurrences: Cooccurrences, prior: Pseudocounts | None = None) -> None:
         """No counts but those of ``prior``, whose pairs are among ``cooccurrences``."""
-        self.pairs = self._keys(cooccurrences.source_words, cooccurrences.target_words)
+        self.pairs = cooccurrences.keys(self.second_size).to(self.pairs.device)
         self.counts = torch.zeros(len(self.pairs), device=self.pairs.device)
         if prior is None:
             return
         weight, device = self.config.prior_weight, self.pairs.device
-        first, second = prior.source, prior.target
-        keys = self._keys(second, first) if self.transposed else self._keys(first, second)
+        source, target = prior.source.to(device), prior.target.to(device)
+        first, second = (target, source) if self.transposed else (source, target)
+        keys = first * self.second_size + second
         self.prior_counts = torch.zeros_like(self.counts).index_add_(
             0, torch.searchsorted(self.pairs, keys), weight * prior.counts.to(device)
         )
         self.prior_totals.copy_(weight * prior.totals)
         self.prior_null_counts.copy_(weight * prior.null_counts)
         self.maximise(self.counts, torch.zeros_like(self.null_counts))
-
-    def _keys(self, first: Tensor, second: Tensor) -> Tensor:
-        return first.to(self.pairs) * self.second_size + second.to(self.pairs)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         cells = self.lookup(batch)  # [B, J, I]
@@ -150,12 +150,14 @@ class CountEmission(Emission):
         place = torch.searchsorted(self.pairs, key).clamp_max(len(self.pairs) - 1)
         return torch.where(self.pairs[place] == key, place, OUTSIDE)
 
-    def pair_words(self) -> tuple[Tensor, Tensor]:
-        """The source word and the target word of every pair of the table, [P] each."""
-        first = torch.div(self.pairs, self.second_size, rounding_mode="floor")
-        second = self.pairs - first * self.second_size
+    def pair_words(self, pairs: slice | Tensor = slice(None)) -> tuple[Tensor, Tensor]:
+        """The source word and the target word of pairs of the table, [P] each."""
+        keys = self.pairs[pairs]
+        first = torch.div(keys, self.second_size, rounding_mode="floor")
+        second = keys - first * self.second_size
         return (second, first) if self.transposed else (first, second)
 
+    @torch.no_grad()
     def pair_mean(self) -> Tensor | None:
         """m(y | x) of every pair of the table, [P]; None where m does not depend on x.
 
@@ -163,17 +165,34 @@ class CountEmission(Emission):
         """
         if self.neural is None:
             return None
-        source, target = self.pair_words()
-        sample = Sample.of(_FREQUENT, _SAMPLED, len(self.unigram))
-        types = torch.arange(len(self.totals), device=source.device)
-        scores, log_z = self.neural.score_pairs(types, source, target, sample)
-        self.mean_log_z = log_z.detach()
-        return (scores - log_z[source]).clamp_min(_LEAST).exp()
+        neural, mean = self.neural, torch.empty_like(self.counts)
+        hidden, weight, bias = neural.everything()
+        for part in self._parts():
+            source, target = self.pair_words(part)
+            mean[part] = pair_scores(hidden, weight, source, target) + bias[target]
+        sample = Sample.of(_FREQUENT, _SAMPLED, len(bias))
+        few = weight[sample.words(len(bias), bias.device)]
+
+        def partners() -> Iterator[Partners]:
+            return ((*self.pair_words(part), mean[part]) for part in self._parts())
+
+        self.mean_log_z = sampled_log_normaliser(hidden, few, bias, partners, sample)
+        for part in self._parts():
+            scores, source = mean[part], self.pair_words(part)[0]
+            scores.sub_(self.mean_log_z[source]).clamp_min_(_LEAST).exp_()
+        return mean
+
+    def _parts(self) -> list[slice]:
+        """The table in parts, so that what is worked out about all pairs takes no room."""
+        starts = range(0, len(self.pairs), _PAIRS_AT_ONCE)
+        return [slice(start, start + _PAIRS_AT_ONCE) for start in starts]
 
     def maximise(self, counts: Tensor, null_counts: Tensor) -> None:
         """The M-step: take over the expected counts n of all pairs [P] and of NULL [|Y|]."""
         counts[OUTSIDE] = 0.0
-        self.totals.copy_(self.prior_totals).index_add_(0, self.pair_words()[0], counts)
+        self.totals.copy_(self.prior_totals)
+        for part in self._parts():
+            self.totals.index_add_(0, self.pair_words(part)[0], counts[part])
         self.counts = counts.add_(self.prior_counts)
         self.null_counts.copy_(null_counts + self.prior_null_counts)
 

@@ -23,7 +23,7 @@ from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.emissions._base import Emission, Sample, log_normaliser, sampled_log_normaliser
 from latentnlp.emissions._words import SpellingVectors, WordVectors
 
-_PAIRS_AT_ONCE = 2**13  # of which both vectors are gathered: few enough for the cache
+_PAIRS_AT_ONCE = 2**11  # of which both vectors are gathered: few enough for the cache
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class TypeBasedEmission(Emission):
             self.spelling = SpellingVectors(
                 source, target, config.similarity_dim, config.similarity, config.similarity_ngrams
             )
+        self.n_sources = len(source)
         unigram = log_unigram(target)
         self.target_bias = nn.Parameter(unigram.clone())
         self.null_logits = nn.Parameter(unigram.clone())
@@ -64,31 +65,33 @@ class TypeBasedEmission(Emission):
         hidden = vectors + torch.tanh(self.hidden(vectors))
         if self.spelling is None:
             return hidden
-        return torch.cat([hidden, embedding(words, self.spelling.source())], -1)
+        return torch.cat([hidden, self.spelling.source(words)], -1)
 
-    def targets(self) -> Tensor:
-        """[w(y), r(y)] of all target words, [V, width]."""
-        vectors = self.target_words.everything()
+    def targets(self, words: Tensor | None = None) -> Tensor:
+        """[w(y), r(y)] of target words [U], or of all, [V, width]."""
+        some = words is not None
+        vectors = self.target_words(words) if some else self.target_words.everything()
         if self.spelling is None:
             return vectors
-        return torch.cat([vectors, self.spelling.target()], -1)
+        return torch.cat([vectors, self.spelling.target(words)], -1)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         # One normaliser per distinct word.
         types, inverse = batch.source_side.types, batch.source_side.places
         hidden, weight = self.represent(types), self.targets()  # [U, width], [V, width]
         log_z = log_normaliser(hidden, weight, self.target_bias)  # [U]
-        scores = self._scores(batch, hidden[inverse], weight).to(log_z.dtype)
+        target = embedding(batch.target, weight)  # [B, J, width]
+        scores = self._scores(batch, hidden[inverse], target).to(log_z.dtype)
         log_emission = scores - log_z[inverse].unsqueeze(1)
         return log_emission, self.null_logits.log_softmax(-1)[batch.target]
 
     def scores(self, batch: Batch) -> Tensor:
         """s(x_i, y_j), [B, J, I]."""
-        hidden = self.represent(batch.source_side.types)[batch.source_side.places]
-        return self._scores(batch, hidden, self.targets())
+        source, target = batch.source_side, batch.target_side
+        hidden, weight = self.represent(source.types), self.targets(target.types)
+        return self._scores(batch, hidden[source.places], weight[target.places])
 
-    def _scores(self, batch: Batch, hidden: Tensor, weight: Tensor) -> Tensor:
-        target = embedding(batch.target, weight)  # [B, J, width]
+    def _scores(self, batch: Batch, hidden: Tensor, target: Tensor) -> Tensor:
         return target @ hidden.mT + self.target_bias[batch.target].unsqueeze(-1)
 
     def log_prob_pairs(
@@ -105,21 +108,46 @@ class TypeBasedEmission(Emission):
         self, types: Tensor, place: Tensor, target: Tensor, sample: Sample | None = None
     ) -> tuple[Tensor, Tensor]:
         """s(x_n, y_n) [N] of the same pairs, and the log-normalisers of the ``types`` [U]."""
-        hidden, weight = self.represent(types), self.targets()
-        # In training all at once: every part would have a gradient of the whole vocabulary.
-        size = max(1, len(place)) if torch.is_grad_enabled() else _PAIRS_AT_ONCE
-        parts = zip(place.split(size), target.split(size), strict=True)
-        scores = torch.cat([(hidden[row] * weight[y]).sum(-1) for row, y in parts])
-        scores = scores + self.target_bias[target]
+        hidden, bias = self.represent(types), self.target_bias
         if sample is None:
-            return scores, log_normaliser(hidden, weight, self.target_bias)
-        partners = place, target, scores
-        return scores, sampled_log_normaliser(hidden, weight, self.target_bias, *partners, sample)
+            weight = self.targets()
+            scores = pair_scores(hidden, weight, place, target) + bias[target]
+            return scores, log_normaliser(hidden, weight, bias)
+        weight, (words, sampled) = self._targets_in(target, sample.words(len(bias), bias.device))
+        scores = pair_scores(hidden, weight, place, words) + bias[target]
+        partners = [(place, target, scores)]
+        few = weight[sampled]
+        return scores, sampled_log_normaliser(hidden, few, bias, lambda: partners, sample)
+
+    def everything(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What all scores s are made of: [h(x), r(x)], [w(y), r(y)] and b(y) of all words."""
+        words = torch.arange(self.n_sources, device=self.target_bias.device)
+        return self.represent(words), self.targets(), self.target_bias
+
+    def _targets_in(self, *lists: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """[w(y), r(y)] of the words that stand in ``lists``, and each list as rows of these."""
+        if self.target_bias.device.type != "cpu":  # which would be waited for: how many are there?
+            return self.targets(), list(lists)
+        known = torch.zeros(len(self.target_bias), dtype=torch.bool)
+        for words in lists:
+            known[words] = True
+        row = known.cumsum(0) - 1
+        return self.targets(known.nonzero().squeeze(1)), [row[words] for words in lists]
 
     def log_prob_rows(self, words: Tensor) -> Tensor:
         """log p(· | x), [U, V], of the source words [U]: for inspection and tables."""
         scores = self.represent(words) @ self.targets().t() + self.target_bias
         return scores.log_softmax(-1)
+
+
+def pair_scores(hidden: Tensor, weight: Tensor, place: Tensor, target: Tensor) -> Tensor:
+    """hidden[place_n] · weight[target_n], [N]."""
+    # In training all at once: every part would have a gradient of all rows.
+    size = max(1, len(place)) if torch.is_grad_enabled() else _PAIRS_AT_ONCE
+    parts = zip(place.split(size), target.split(size), strict=True)
+    # Not hidden[row], which takes three times as long.
+    found = [(hidden.index_select(0, x) * weight.index_select(0, y)).sum(-1) for x, y in parts]
+    return torch.cat(found)
 
 
 def log_unigram(vocabulary: Vocabulary) -> Tensor:

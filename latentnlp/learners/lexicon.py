@@ -13,13 +13,14 @@ ones, whose own counts speak for themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from latentnlp import distributed
 from latentnlp.config import at_least
@@ -82,9 +83,7 @@ class Lexicon:
             )
             for prior, emission in zip(priors, counts, strict=True)
         ]
-        self.optimizer = torch.optim.Adam(
-            self.priors.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+        self.optimizer = _Adam(list(self.priors.parameters()), config.learning_rate)
 
     def batches(self, seed: int) -> LexiconBatches:
         words = [rows.words.numpy() for rows in self.tables]
@@ -96,7 +95,7 @@ class Lexicon:
         rows = [tensor.to(self.device) for tensor in self.tables[direction].select(mine)]
         log_likelihood, tokens = self.modules[direction](*rows, draw)
         loss = -log_likelihood * distributed.world_size() / len(words)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.priors.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return {"log_likelihood": log_likelihood.detach(), "weight": tokens}
@@ -106,6 +105,47 @@ class Lexicon:
 
     def parts(self) -> dict[str, Any]:
         return {"priors": self.priors, "optimizer": self.optimizer}
+
+
+class _Adam:
+    """`torch.optim.Adam` (fused), whose first use imports torch's compiler: two seconds."""
+
+    def __init__(self, parameters: list[nn.Parameter], learning_rate: float) -> None:
+        self.parameters, self.learning_rate = parameters, learning_rate
+        self.means = [torch.zeros_like(one) for one in parameters]
+        self.squares = [torch.zeros_like(one) for one in parameters]
+        self.steps = [torch.zeros((), device=one.device) for one in parameters]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters that have a gradient."""
+        gradients = {n: p.grad for n, p in enumerate(self.parameters) if p.grad is not None}
+        everything = (self.parameters, self.means, self.squares, self.steps)
+        parameters, means, squares, steps = ([some[n] for n in gradients] for some in everything)
+        adam(
+            parameters,
+            list(gradients.values()),
+            means,
+            squares,
+            [],
+            steps,
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.99,
+            lr=self.learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        return {"means": self.means, "squares": self.squares, "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, list[Tensor]]) -> None:
+        for name, mine in self.state_dict().items():
+            for one, saved in zip(mine, state[name], strict=True):
+                one.copy_(saved)
 
 
 class _Objective(nn.Module):
@@ -139,11 +179,11 @@ class _Rows:
     """The counts of one direction, grouped by source word, on the CPU."""
 
     def __init__(self, emission: CountEmission) -> None:
-        source, target = emission.pair_words()
         kept = (emission.counts > _LEAST_COUNT).nonzero().squeeze(1)
-        kept = kept[source[kept].argsort(stable=True)]
-        source = source[kept].cpu()
-        self.target, self.count = target[kept].cpu(), emission.counts[kept].cpu()
+        source, target = emission.pair_words(kept)
+        order = source.argsort(stable=True)
+        source, self.target = source[order].cpu(), target[order].cpu()
+        self.count = emission.counts[kept[order]].cpu()
         self.total = emission.totals.cpu()
         self.words = source.unique()
         self.start = torch.searchsorted(source, torch.arange(len(self.total) + 1))

@@ -248,7 +248,9 @@ class _Stages:
             alone = replace(config.em.learner, agreement_from=0)
             learner = em.ExpectationMaximisation(alone, plain, table)
             self._fit(learner, "ibm1", config.em.ibm1_epochs, plain)
-        learner = em.ExpectationMaximisation(config.em.learner, aligner, table, after=learner)
+        learner = em.ExpectationMaximisation(
+            config.em.learner, aligner, table, after=learner, same_prior=True
+        )
         self._fit(learner, "em", config.em.epochs, aligner)
         if config.model.emission != "counts" or config.model.counts.mean != "neural":
             return

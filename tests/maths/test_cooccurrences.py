@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from pathlib import Path
 
@@ -9,10 +11,12 @@ import pytest
 import torch
 from tiny import Corpus, corpus_text
 
+from latentnlp.data import cooccurrences
 from latentnlp.data.batches import Batches
 from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
 from latentnlp.data.corpora import ListText, encode
 from latentnlp.data.vocabulary import Vocabulary
+from latentnlp.errors import UserError
 
 SEEDS = range(8)
 
@@ -28,8 +32,12 @@ def random_corpus(folder: Path, seed: int, ranks: int = 1) -> Corpus:
     return Corpus(text, folder, draw.choice([10, 80]), draw.choice([1, 6]), ranks)
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_pairs_and_cells(tmp_path: Path, seed: int) -> None:
+def test_pairs_and_cells(
+    tmp_path: Path, seed: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cooccurrences, "_AT_ONCE", at_once)
     corpus = random_corpus(tmp_path, seed)
     expected: set[tuple[int, int]] = set()
     for n in range(len(corpus.encoded)):
@@ -52,6 +60,37 @@ def test_pairs_and_cells(tmp_path: Path, seed: int) -> None:
                     real = bool(batch.source_mask[b, i] and batch.target_mask[b, j])
                     assert int(cells[b, i, j]) == (number[x, y] if real else OUTSIDE)
     assert table.size == size
+    for second_size in (31, 47):
+        keys = table.keys(second_size)
+        assert keys.tolist() == [x * second_size + y for x, y in [(0, 0), *sorted(expected)]]
+        assert table.keys(second_size) is keys, "one for both directions"
+
+
+@pytest.mark.parametrize("dtype", [torch.half, torch.int64])
+def test_zeros_are_on_the_disk(tmp_path: Path, dtype: torch.dtype) -> None:
+    table = random_corpus(tmp_path, 2).table
+    one, other = (table.zeros(torch.ones(0, dtype=dtype)) for _ in range(2))
+    assert one.shape == (table.size,) and one.dtype == dtype and (one == 0).all()
+    one.fill_(3)
+    assert (other == 0).all(), "each its own"
+    maps = Path("/proc/self/smaps")
+    if maps.exists():
+        place = f"{one.data_ptr() & ~4095:x}-"
+        (mapping,) = [line for line in maps.read_text().splitlines() if line.startswith(place)]
+        assert "latentnlp-" in mapping or "#" in mapping, "a file, which memory may forget"
+    assert table.zeros(torch.ones(0, device="meta")).device.type == "meta"
+
+
+def test_a_disk_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    corpus = random_corpus(tmp_path, 2)
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(UserError, match=r"No space left on device; it needs \d+ MB: set TMPDIR"):
+        corpus.table.zeros(torch.ones(0))
+    with pytest.raises(UserError, match=r"new.npy: cannot be written: No space"):
+        Cooccurrences.build(corpus.encoded, corpus.batches, tmp_path / "new.npy")
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -78,9 +78,8 @@ def test_the_reported_likelihood_is_that_of_the_aligner(tmp_path: Path) -> None:
     learner = ExpectationMaximisation(PLAIN, aligner, corpus.table)
     epoch(learner, corpus.batches.epoch(0))
     for batch in corpus.batches:
-        there, back = aligner(batch)
+        expected = sum(one.log_partition().sum().item() for one in aligner.distributions(batch))
         found = learner.step(batch)
-        expected = (there.sum() + back.sum()).item()
         assert float(found["log_likelihood"]) == pytest.approx(expected, rel=1e-5)
         assert int(found["weight"]) == batch.source_mask.sum() + batch.target_mask.sum()
 
@@ -422,6 +421,36 @@ def test_the_next_stage_starts_from_the_last_posteriors(tmp_path: Path) -> None:
     assert second.there.own is first.there.own and second.back.own is first.back.own
     assert torch.equal(second.there.emission.counts, votes), "the counts are kept"
     assert second.epoch == 1
+
+
+def test_the_next_stage_asks_the_prior_again_unless_it_is_the_same(tmp_path: Path) -> None:
+    corpus = Corpus(corpus_text(8), tmp_path)
+    aligner = corpus.aligner(
+        positions="ibm1", counts=counts.Config(neural=type_based.Config(4, (3,)))
+    )
+    learner = ExpectationMaximisation(Config(), aligner, corpus.table)
+    epoch(learner, corpus.batches.epoch(0))
+    asked = [direction.mean for direction, _ in directions(learner)]
+    for same_prior in (True, False, True):
+        learner = ExpectationMaximisation(Config(), aligner, corpus.table, learner, same_prior)
+        for before, (direction, emission) in zip(asked, directions(learner), strict=True):
+            mean = emission.pair_mean()
+            assert mean is not None and before is not None and direction.mean is not None
+            assert torch.equal(direction.mean, mean)
+            assert (direction.mean is before) == same_prior
+            assert (direction.counts == 0).all() and len(direction.counts) == len(corpus.table)
+        asked = [direction.mean for direction, _ in directions(learner)]
+        epoch(learner, corpus.batches.epoch(1))
+        if same_prior:  # as the lexicon's fit would
+            for _, emission in directions(learner):
+                assert emission.neural is not None
+                randomise(emission.neural, seed=5)
+
+
+def test_both_directions_have_one_list_of_pairs(tmp_path: Path) -> None:
+    corpus = Corpus(corpus_text(8), tmp_path)
+    learner = ExpectationMaximisation(Config(), corpus.aligner(positions="ibm1"), corpus.table)
+    assert learner.there.emission.pairs is learner.back.emission.pairs
 
 
 def test_only_count_emissions(tmp_path: Path) -> None:

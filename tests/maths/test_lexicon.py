@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +15,10 @@ import pytest
 import torch
 from tiny import randomise, vocabulary
 
+from latentnlp import checkpoint
 from latentnlp.data.cooccurrences import Cooccurrences
 from latentnlp.emissions import counts, type_based
-from latentnlp.learners.lexicon import Config, Lexicon, LexiconBatches, _Objective, _Rows
+from latentnlp.learners.lexicon import Config, Lexicon, LexiconBatches, _Adam, _Objective, _Rows
 
 SOURCE, TARGET = vocabulary(3, "haus"), vocabulary(2, "house")
 KAPPA = 1.7
@@ -162,3 +167,36 @@ def test_steps_climb_and_leave_the_counts_alone() -> None:
     assert values == sorted(values) and values[-1] > values[0]
     assert all(map(torch.equal, before, [one.counts for one in both]))
     assert set(learner.parts()) == {"priors", "optimizer"}
+
+
+def test_the_optimizer_is_adam(tmp_path: Path) -> None:
+    """As torch's, with parameters that at some steps have no gradient; and saved and loaded."""
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(size)) for size in (5, 40, 3)]
+    theirs = copy.deepcopy(ours)
+    optimizer = _Adam(ours, 0.02)
+    reference = torch.optim.Adam(theirs, lr=0.02, betas=(0.9, 0.99), fused=True)
+    for number in range(6):
+        for one, other, every in zip(ours, theirs, (1, 2, 7), strict=True):
+            there_is = number % every == every - 1
+            one.grad = other.grad = torch.randn_like(one) if there_is else None
+        if number == 3:
+            checkpoint.save(tmp_path / "saved", optimizer.state_dict())
+            optimizer = _Adam(ours, 0.02)
+            optimizer.load_state_dict(checkpoint.load(tmp_path / "saved"))
+        optimizer.step()
+        reference.step()
+        assert all(map(torch.equal, ours, theirs))
+
+
+def test_learning_does_not_import_a_compiler() -> None:
+    """It takes two seconds, and nothing is compiled."""
+    program = """
+import sys, torch
+from latentnlp.learners.lexicon import _Adam
+parameter = torch.nn.Parameter(torch.ones(2))
+parameter.grad = torch.ones(2)
+_Adam([parameter], 0.1).step()
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -31,7 +31,9 @@ def estimate(inputs: Sequence[Tensor], pairs: list[tuple[int, int]], sample: Sam
     hidden, weight, bias = inputs
     place, target = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
     scores = (hidden[place] * weight[target]).sum(-1) + bias[target]
-    return sampled_log_normaliser(hidden, weight, bias, place, target, scores, sample)
+    few = weight[sample.words(len(weight), weight.device)]
+    parts = list(zip(*(column.split(3) for column in (place, target, scores)), strict=True))
+    return sampled_log_normaliser(hidden, few, bias, lambda: parts, sample)
 
 
 def times(row: int, word: int, pairs: list[tuple[int, int]], sample: Sample) -> int:
