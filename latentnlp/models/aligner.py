@@ -22,9 +22,11 @@ class WordAligner(nn.Module):
         super().__init__()
         self.emission, self.positions = emission, positions
 
-    def forward(self, batch: Batch) -> AlignmentDistribution:
-        """p(a, y | x) over all alignments a of the batch."""
+    def forward(self, batch: Batch, sharpness: float = 1.0) -> AlignmentDistribution:
+        """p(a | x) p(y | x, a)^λ over all alignments a of the batch, λ the ``sharpness``."""
         log_emission, log_null = self.emission(batch)
+        if sharpness != 1.0:
+            log_emission, log_null = sharpness * log_emission, sharpness * log_null
         return self.positions(batch, log_emission, log_null)
 
 
@@ -42,9 +44,12 @@ class BidirectionalAligner(nn.Module):
         words = batch.source_mask.sum() + batch.target_mask.sum()
         return there.log_partition() + back.log_partition(), words
 
-    def distributions(self, batch: Batch) -> tuple[AlignmentDistribution, AlignmentDistribution]:
+    def distributions(
+        self, batch: Batch, sharpness: float = 1.0
+    ) -> tuple[AlignmentDistribution, AlignmentDistribution]:
         """p(a, y | x) with a [B, J], and p(a, x | y) with a [B, I]."""
-        return self.source_to_target(batch), self.target_to_source(batch.reversed())
+        there, back = self.directions()
+        return there(batch, sharpness), back(batch.reversed(), sharpness)
 
     def networks(self) -> list[nn.Module]:
         return [direction.emission for direction in self.directions()]

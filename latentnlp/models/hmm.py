@@ -1,10 +1,12 @@
 r"""The HMM aligner (Vogel, Ney and Tillmann 1996): a link depends on where the last one was.
 
-    p(a_j = i | m, I) = (1 - p₀) s(i - m) / Σ_{i' ≤ I} s(i' - m),    p(a_j = NULL) = p₀
+    p(a_j = i | m, x) = (1 - p₀) s(i - m) v(x_i) / Σ_{i' ≤ I} s(i' - m) v(x_i'),  p(a_j = NULL) = p₀
 
 m is the last source position that was linked (NULL keeps it), or the start of the sentence, which
-has scores of its own. Jumps longer than W share the score of ±W. With ``word_dim`` > 0 the scores
-also look at the source word that is left:
+has scores of its own. Jumps longer than W share the score of ±W. v(x) is the pull of a source word:
+below 1 for words that the other language often leaves out, above 1 for words that it says with
+several. A Gamma prior with mode 1 keeps rare words from pulling: κ (log v - v) in the M-step. With
+``word_dim`` > 0 the scores also look at the source word that is left:
 
     log s_m(d) = log s(d) + r(x_m) · u(d)
 """
@@ -24,8 +26,8 @@ from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
 from latentnlp.distributions.hidden_markov import ChainPosteriors, HiddenMarkov
 from latentnlp.models._positions import PositionModel
 
+_STEP = 0.5  # of iterative scaling: one over the factors of a jump
 _UNSEEN = 0.1  # departures of a pretended sentence, so that no jump becomes impossible
-_SWEEPS = 5  # of the M-step's inner iteration
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,12 @@ class Config:
     null_probability: float = 0.1  # p₀ at the start
     width: int = 30  # W: the longest jump with a score of its own
     decay: float = 0.5  # log s(d) = -decay · |d - 1| at the start
+    pull_strength: float = 60.0  # κ: expected links that the prior of v weighs as much as
     word_dim: int = 0  # dimension of r(x): 0 for jumps that do not look at the word
 
     def __post_init__(self) -> None:
         between(self, 0, 1, "null_probability")
+        between(self, 0, float("inf"), "pull_strength")
         at_least(self, width=1, word_dim=0, decay=0)
 
 
@@ -45,7 +49,7 @@ class JumpPositions(PositionModel):
 
     def __init__(self, config: Config, source: Vocabulary) -> None:
         super().__init__(config.null_probability)
-        self.width = config.width
+        self.width, self.pull_strength = config.width, config.pull_strength
         jumps = torch.arange(-config.width, config.width + 1)
         self.jump_logits = nn.Parameter(-config.decay * (jumps - 1).abs().float())  # [2W+1]
         self.start_logits = nn.Parameter(
@@ -53,24 +57,24 @@ class JumpPositions(PositionModel):
         )  # [W]
         pretended = self._distributions().detach().clamp_min(1e-9) * _UNSEEN
         self.register_buffer("pretended", pretended, persistent=False)
+        self.words_pull = nn.Parameter(torch.zeros(len(source)))  # [|X|]  log v
         self.leaving_words = nn.Embedding(len(source), config.word_dim) if config.word_dim else None
         if self.leaving_words is not None:  # r = 0: at first no word differs from another
             nn.init.zeros_(self.leaving_words.weight)
             self.jump_vectors = nn.Parameter(torch.randn(len(jumps), config.word_dim) * 0.1)
 
     def forward(self, batch: Batch, log_emission: Tensor, log_null: Tensor) -> HiddenMarkov:
-        log_emission = log_emission.masked_fill(~batch.source_mask.unsqueeze(1), LOG_ZERO)
+        pull = self._log_pull(batch)
         scores = self._log_scores(batch.source.shape[1])  # [I+1, I]
         if self.leaving_words is None:
-            # One matrix for the whole batch: only the normaliser knows the sentence's length.
-            to_length = scores.logcumsumexp(1).t()  # [I, I+1]
-            normaliser = to_length[batch.source_lengths - 1]  # [B, I+1]
+            # One matrix for the whole batch: only the normaliser knows the sentence.
+            normaliser = _reach(pull, scores).log()  # [B, I+1]
         else:
             scores = scores + self._word_scores(batch.source)  # [B, I+1, I]
             scores = scores.masked_fill(~batch.source_mask.unsqueeze(1), LOG_ZERO)
-            normaliser = scores.logsumexp(-1)
+            normaliser = (scores + pull.unsqueeze(1)).logsumexp(-1)
         return HiddenMarkov(
-            log_emission,
+            log_emission + pull.unsqueeze(1),  # v goes with the word that is reached
             scores,
             target_mask=batch.target_mask,
             log_null=log_null + logsigmoid(self.null_logit),
@@ -92,6 +96,10 @@ class JumpPositions(PositionModel):
         jump = (position[None, :] - position[:, None]).clamp(-self.width, self.width)
         return torch.cat([start[None, :], jump + 2 * self.width])
 
+    def _log_pull(self, batch: Batch) -> Tensor:
+        """log v(x_i), [B, I]; nothing pulls to padding."""
+        return self.words_pull[batch.source].masked_fill(~batch.source_mask, LOG_ZERO)
+
     def _word_scores(self, source: Tensor) -> Tensor:
         """r(x_m) · u(i - m), [B, I+1, I]; the start has no word."""
         assert self.leaving_words is not None
@@ -101,45 +109,56 @@ class JumpPositions(PositionModel):
         return torch.nn.functional.pad(scores, (0, 0, 1, 0))
 
     def statistics(self, batch: Batch, posteriors: Posteriors) -> dict[str, Tensor]:
-        """jumps [3W+1]: expected uses of each score. departures [L+1, L+1]: expected jumps out of
-        memory m in sentences of length I, where L grows with the longest sentence."""
+        """jumps [3W+1] and links [|X|]: expected uses of each score and of each word; each beside
+        what the model itself expects of the same departures."""
         assert isinstance(posteriors, ChainPosteriors)
         counts = super().statistics(batch, posteriors)
         transition = posteriors.transition
         transition = transition.sum(0) if transition.dim() == 3 else transition
-        bucket = self._buckets(batch.source.shape[1])
-        jumps = transition.new_zeros(3 * self.width + 1)
-        counts["jumps"] = jumps.index_add_(0, bucket.flatten(), transition.flatten())
-        n_memory = posteriors.leave.shape[1]
-        departures = transition.new_zeros(n_memory, n_memory)
-        counts["departures"] = departures.index_add_(0, batch.source_lengths, posteriors.leave)
+        log_scores, log_pull = self._log_scores(batch.source.shape[1]), self._log_pull(batch)
+        scores, pull = log_scores.exp(), log_pull.exp()  # [I+1, I], [B, I]
+        rate = posteriors.leave / _reach(log_pull, log_scores)  # [B, I+1]
+        bucket = self._buckets(batch.source.shape[1]).flatten()
+        source = batch.source.flatten()
+
+        def add(size: int, place: Tensor, value: Tensor) -> Tensor:
+            return value.new_zeros(size).index_add_(0, place, value.flatten())
+
+        n_scores, n_words = len(self.pretended), len(self.words_pull)
+        counts["jumps"] = add(n_scores, bucket, transition)
+        counts["expected_jumps"] = add(n_scores, bucket, (rate.t() @ pull) * scores)
+        counts["links"] = add(n_words, source, posteriors.emission.sum(1))
+        counts["expected_links"] = add(n_words, source, (rate @ scores) * pull)
         return counts
 
     def maximise(self, statistics: dict[str, Tensor]) -> None:
-        r"""Maximise Σ_d C(d) log s(d) - Σ_{I,m} n(I, m) log Σ_{i ≤ I} s(i - m).
+        r"""Maximise Σ_d C(d) log s(d) + Σ_x C(x) log v(x) - Σ n log Σ_{i ≤ I} s(i - m) v(x_i).
 
-        The sums over truncated ranges have no closed form; -log Z lies above its tangent, so
+        A jump has two factors, s and v, so this is generalised iterative scaling with two features
+        an event (Darroch and Ratcliff 1972): with E what the model expects where C was counted,
 
-            s(d) ← C(d) / Σ_{I,m} n(I, m) #{i ≤ I : i - m = d} / Z_I(m)
+            log s(d) ← log s(d) + ½ log(C(d) / E(d)),    log v(x) the same
 
-        climbs at every sweep (Hunter 2004, "MM algorithms for generalized Bradley-Terry models").
-        C and n include a pretended sentence, long enough for every jump, which leaves its start and
-        one word by the jumps that the model began with: jumps beyond the corpus keep their shape.
+        never lowers it. C and E include a pretended sentence, long enough for every jump, which
+        leaves its start and one word by the jumps that the model began with: jumps beyond the
+        corpus keep their shape. The prior adds κ to C(x) and κ v(x) to E(x).
         """
         super().maximise(statistics)
-        departures = statistics["departures"]  # [I, M]
-        n_source = departures.shape[0] - 1
-        bucket = self._buckets(n_source)
-        used = statistics["jumps"] + self.pretended
-        for _ in range(_SWEEPS):
-            scores = self._distributions()  # only ratios matter
-            to_length = scores[bucket].cumsum(1).t()  # [I, M]
-            rate = departures[1:] / to_length.to(departures.dtype)
-            reach = rate.flip(0).cumsum(0).flip(0).t()  # [M, i]: sentences with I ≥ i
-            available = torch.zeros_like(used).index_add_(0, bucket.flatten(), reach.flatten())
-            log_scores = (used / (available + _UNSEEN)).log()
-            self.start_logits.copy_(log_scores[: self.width])
-            self.jump_logits.copy_(log_scores[self.width :])
+        kappa = self.pull_strength
+        log_scores = torch.cat([self.start_logits.log_softmax(0), self.jump_logits.log_softmax(0)])
+        counted = statistics["jumps"] + self.pretended
+        expected = statistics["expected_jumps"] + _UNSEEN * log_scores.exp()
+        log_scores += _STEP * (counted / expected).log()
+        self.start_logits.copy_(log_scores[: self.width])
+        self.jump_logits.copy_(log_scores[self.width :])
+        expected = statistics["expected_links"] + kappa * self.words_pull.exp()
+        self.words_pull.add_(_STEP * ((statistics["links"] + kappa) / expected).log())
+
+
+def _reach(log_pull: Tensor, log_scores: Tensor) -> Tensor:
+    """Σ_i s(i - m) v(x_i), [B, I+1], of log v [B, I] and log s [I+1, I]."""
+    reach = log_pull.exp() @ log_scores.exp().t()
+    return reach.clamp_min(torch.finfo(reach.dtype).tiny)
 
 
 def build(config: Config, source: Vocabulary) -> JumpPositions:

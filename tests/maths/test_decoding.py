@@ -36,10 +36,11 @@ class GivenAligner(nn.Module):
         super().__init__()
         self.both = there, back
 
-    def distributions(self, batch: Any) -> tuple[Given, Given]:
+    def distributions(self, batch: Any, sharpness: float = 1.0) -> tuple[Given, Given]:
         return self.both
 
 
+VOCABULARIES = vocabulary(3, "a"), vocabulary(3, "b")
 # Two sentence pairs: I = 3 source words and J = 2 target words; then I = 1 and J = 2.
 BATCH = make_batch([[2, 3, 4], [2]], [[2, 3], [2, 3]])
 THERE = Given(  # [B, J, I]
@@ -58,30 +59,50 @@ def run(details: bool = False, **options: Any) -> list[Alignment]:
 
 
 def test_agreement() -> None:
-    """√(.8·.7) = .75, √(.6·.2) = .35, √(.3·.2) = .24; √(.9·.25) = .47, √(.35·.7) = .49."""
-    found = run(method="agreement", threshold=0.3)
-    assert [one.links for one in found] == [{(0, 0), (1, 1)}, {(0, 0), (0, 1)}]
-    assert found[0].scores == pytest.approx({(0, 0): 0.56**0.5, (1, 1): 0.12**0.5})
-    assert run(method="agreement", threshold=0.4)[0].links == {(0, 0)}
-    assert run(method="agreement", threshold=0.2)[0].links == {(0, 0), (1, 1), (0, 1), (2, 1)}
+    """(.8 + .7) / 2 = .75, (.6 + .2) / 2 = .4, (.05 + .9) / 2 = .475, (.35 + .7) / 2 = .525."""
+    found = run(method="agreement", threshold=0.45)
+    assert [one.links for one in found] == [{(0, 0), (2, 1)}, {(0, 0), (0, 1)}]
+    assert found[0].scores == pytest.approx({(0, 0): 0.75, (2, 1): 0.475})
+    assert run(method="agreement", threshold=0.5)[0].links == {(0, 0)}
+    assert run(method="agreement", threshold=0.3)[0].links == {(0, 0), (1, 1), (2, 1)}
     assert run(method="agreement", threshold=0.76)[0].links == frozenset()
 
 
-def test_confidence() -> None:
-    """Σ_a p(a, y | x) by hand in IBM 1: each word by the mean of what the words beside it say."""
-    languages = Languages(vocabulary(3, "a"), vocabulary(3, "b"))
-    aligner = build_aligner(ModelConfig("ibm1", "type_based"), languages)
+@pytest.mark.parametrize("sharpness", [0.5, 2.0])
+def test_sharpness_is_the_power_of_the_emissions(sharpness: float) -> None:
+    """IBM 1 by hand: p(a_j = i) ∝ p(y_j | x_i)^λ, in both directions."""
+    aligner = build_aligner(ModelConfig("ibm1", "type_based"), Languages(*VOCABULARIES))
+    randomise(aligner)
+    batch = make_batch([[2, 3, 4]], [[3, 2]])
+    found = []
+    for direction, side in zip(aligner.directions(), (batch, batch.reversed()), strict=True):
+        p_null = direction.positions.null_logit.sigmoid()
+        log_p, log_null = direction.emission(side)
+        links = (1 - p_null) / log_p.shape[2] * log_p.exp() ** sharpness
+        total = links.sum(2) + p_null * log_null.exp() ** sharpness
+        found.append((links / total.unsqueeze(2))[0].detach().numpy())
+    (one,) = decode(aligner, batch, Config(sharpness=sharpness), details=True)
+    np.testing.assert_allclose(one.posterior, (found[0].T + found[1]) / 2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 2.0])
+def test_confidence(sharpness: float) -> None:
+    """Σ_a p(a, y | x) by hand in IBM 1: each word by the mean of what the words beside it say, a
+    power mean where emissions are sharpened."""
+    aligner = build_aligner(ModelConfig("ibm1", "type_based"), Languages(*VOCABULARIES))
     randomise(aligner)
     pairs = [([2, 3, 4], [3, 2]), ([2], [4])]
     batch = make_batch([x for x, _ in pairs], [y for _, y in pairs])
-    found = [one.confidence for one in decode(aligner, batch, Config(method="viterbi"))]
+    config = Config(method="viterbi", sharpness=sharpness)
+    found = [one.confidence for one in decode(aligner, batch, config)]
     for value, sides in zip(found, pairs, strict=True):
         words: list[float] = []
         for direction, x, y in zip(aligner.directions(), sides, sides[::-1], strict=True):
             p_null = direction.positions.null_logit.sigmoid().item()
             log_p, log_null = direction.emission(make_batch([x], [y]))
-            means = log_p.exp().mean(2)[0] * (1 - p_null) + log_null.exp()[0] * p_null
-            words += means.tolist()
+            powers = (sharpness * log_p).exp(), (sharpness * log_null).exp()
+            means = powers[0].mean(2)[0] * (1 - p_null) + powers[1][0] * p_null
+            words += (means ** (1 / sharpness)).tolist()
         assert value == pytest.approx(np.prod(words) ** (1 / len(words)), rel=1e-4)
         assert 0 < value < 1
 
@@ -114,7 +135,7 @@ def test_details_have_the_size_of_the_sentence() -> None:
         assert one.posterior is not None and one.posterior.shape == shape
     posterior = run(details=True)[0].posterior
     assert posterior is not None
-    expected = np.array([[0.56, 0.06], [0.005, 0.12], [0.0, 0.045]]) ** 0.5
+    expected = np.array([[0.75, 0.25], [0.075, 0.4], [0.005, 0.475]])
     np.testing.assert_allclose(posterior, expected, atol=1e-6)
     with_details = run(details=True)
     assert with_details[0].forward == {(0, 0), (1, 1)}, "of agreement: the Viterbi path"
@@ -128,7 +149,7 @@ def test_order_lines_and_ranges(method: str, positions: str) -> None:
     randomise(aligner)
     batch = mixed_batch()
     batch.index.copy_(torch.tensor([7, 3, 9, 0]))
-    config = Config(method=method, threshold=0.05)  # type: ignore[arg-type]
+    config = Config(method=method, threshold=0.05, sharpness=1.0)  # type: ignore[arg-type]
     found = list(decode(aligner, batch, config, details=True))
     assert [one.line for one in found] == [7, 3, 9, 0]
     assert any(one.links for one in found)
