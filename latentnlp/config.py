@@ -159,7 +159,8 @@ def _build(cls: type[Any], values: Mapping[str, Any], origin: _Origin, section: 
     for name, field in fields.items():
         key = _join(section, name)
         if name in values:
-            arguments[name] = _convert(kinds[name], values[name], origin, key)
+            value = _completed(field, values[name])
+            arguments[name] = _convert(kinds[name], value, origin, key)
         elif _has_default(field):
             continue
         elif dataclasses.is_dataclass(kinds[name]):
@@ -184,6 +185,23 @@ def _blame(origin: _Origin, section: str) -> str:
     """The file, and the overrides that touched this section: either may hold the bad value."""
     touched = [text for key, text in origin.overrides.items() if key.rpartition(".")[0] == section]
     return ", ".join([origin.where, *touched])
+
+
+def _completed(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A table over the one that its section has by default, which may not be its class's own."""
+    if field.default_factory is dataclasses.MISSING or not isinstance(value, Mapping):
+        return value
+    default = _plain(field.default_factory())
+    return _over(default, value) if isinstance(default, Mapping) else value
+
+
+def _over(default: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(default)
+    for name, value in values.items():
+        below = merged.get(name)
+        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[name] = _over(below, value) if nested else value
+    return merged
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:

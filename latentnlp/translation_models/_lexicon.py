@@ -105,13 +105,16 @@ class ProductLexicon(Lexicon):
         return logits + _log(weight @ memory["factors"]) + top, log_z
 
     def _logits_of(self, u: Tensor, w: Tensor, output: Output) -> Tensor:
-        of_target = (output.weight * w).sum(-1) + output.bias
-        return output.weight @ u.mT + of_target.unsqueeze(2)
+        # Products of matrices, as in the normaliser: in bfloat16 both are rounded alike.
+        of_target = (output.weight.unsqueeze(2) @ w.unsqueeze(3)).squeeze(3)  # [B, J, 1]
+        return output.weight @ u.mT + of_target + output.bias.unsqueeze(2)
 
     def _log_sum(self, u: Tensor, w: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         source, top_source = _scaled(u @ weight.T)
         target, top_target = _scaled(w @ weight.T + bias)
-        return _log(target @ source.mT) + top_target + top_source.mT
+        with torch.autocast(u.device.type, enabled=False):
+            total = target @ source.mT  # small, and a sum: not in bfloat16
+        return _log(total) + top_target + top_source.mT
 
 
 class JointLexicon(Lexicon):
@@ -142,7 +145,8 @@ def build(config: Config, source_size: int, target_size: int, dim: int) -> Lexic
 
 
 def _scaled(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(logits - top), and top, the largest of the last axis."""
+    """exp(logits - top), and top, the largest of the last axis; float32 even under autocast."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     top = logits.detach().amax(-1, keepdim=True)
     top = torch.where(top == -torch.inf, 0.0, top)
     return (logits - top).exp(), top

@@ -157,3 +157,20 @@ def test_imports_neither_torch_nor_numpy() -> None:
         "import sys, latentnlp.config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 1.0
+    steps: int = 5
+
+
+@dataclass(frozen=True)
+class Outer:
+    inner: Inner = field(default_factory=lambda: Inner(rate=0.1))
+
+
+def test_a_table_changes_only_what_it_names() -> None:
+    """The other keys keep the defaults of the section that holds the table, not of its class."""
+    assert config.load(Outer, None, ["inner.steps=7"]).inner == Inner(rate=0.1, steps=7)
+    assert config.from_dict(Outer, {"inner": {}}, "here").inner == Inner(rate=0.1)
