@@ -199,8 +199,9 @@ def _over(default: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
     merged = dict(default)
     for name, value in values.items():
         below = merged.get(name)
-        nested = isinstance(below, Mapping) and isinstance(value, Mapping)
-        merged[name] = _over(below, value) if nested else value
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            value = _over(below, value)
+        merged[name] = value
     return merged
 
 
