@@ -119,7 +119,8 @@ def test_a_model_does_what_it_was_trained_to_do(
     """How a run decodes is kept with it; the command line may say otherwise."""
     model = tmp_path / "model"
     align = ["align", *corpus.write(tmp_path), "--quiet", "--model", model]
-    first = latentnlp(*align, *FAST, "--decode", "union")
+    blunt = ("--set", "decoding.sharpness=0.5")  # or this easy text has one answer
+    first = latentnlp(*align, *FAST, "--decode", "union", *blunt)
     assert latentnlp(*align).lines == first.lines
     fewer = latentnlp(*align, "--decode", "intersection").lines
     assert all(parse(one) <= parse(all_) for one, all_ in zip(fewer, first.lines, strict=True))

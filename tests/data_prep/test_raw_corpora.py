@@ -118,7 +118,8 @@ def test_every_script_is_known_here():
     scripts = {path.stem for path in (ROOT / "data_prep").glob("[a-z]*.py")}
     documents = {"eraser_movies", "sst", "semeval_aste", "movie_reviews", "imdb", "vader_reviews"}
     topics = {"newsgroups", "newsgroups_hub", "ap", "reuters8", "bbc", "dblp", "new_testament"}
-    assert scripts == {*SETS, "bible", "multi30k", "europarl", "opus"} | documents | topics
+    hub = {"multi30k", "europarl", "opus", "wmt14", "iwslt"}
+    assert scripts == {*SETS, "bible"} | hub | documents | topics
 
 
 @pytest.mark.corpora

@@ -87,6 +87,8 @@ def test_two_processes_learn_what_one_learns(place: Path, kind: str, tmp_path: P
                 torch.tensor(other[name]), torch.tensor(one[name]), rtol=1e-3, atol=1e-4
             )
         for key, value in one["weights"].items():
+            if key == "network.key.bias":  # adds the same to all scores: Adam scales its rounding
+                continue
             torch.testing.assert_close(other["weights"][key], value, rtol=1e-3, atol=1e-3)
 
 
