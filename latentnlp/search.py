@@ -40,6 +40,9 @@ class Config:
 
     def __post_init__(self) -> None:
         at_least(self, beam=1, length_normalisation=0, longest=0, extra=1)
+        for name, most in (("length_normalisation", 10), ("longest", 1000)):
+            if not getattr(self, name) <= most:  # nan is not, either
+                raise ValueError(f"{name} = {getattr(self, name)} is above {most}")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,22 @@ lengths on the CPU: the host would wait for a GPU (on the CPU it is no faster ei
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentnlp.encoders._contract import Encoder, compact, restore
+
+
+def recur(network: nn.RNNBase, x: Tensor, first: Tensor | None = None) -> Tensor:
+    """The states [R, N, H] of a network that reads x [R, N, D], from its state ``first`` on.
+
+    cuDNN's networks run in float16 under any autocast, and that does not mix with bfloat16: but on
+    the CPU they stay out of it.
+    """
+    if x.device.type == "cpu":
+        return network(x, first)[0]
+    with torch.autocast(x.device.type, enabled=False):
+        kind = network.weight_ih_l0.dtype
+        return network(x.to(kind), None if first is None else first.to(kind))[0]
 
 
 class Recurrent(Encoder):

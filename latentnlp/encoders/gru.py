@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from latentnlp.config import at_least
-from latentnlp.encoders._recurrent import Recurrent
+from latentnlp.encoders._recurrent import Recurrent, recur
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Gru(Recurrent):
         self.leftward = nn.GRU(embedding_size, config.states, batch_first=True)
 
     def read(self, rightward: Tensor, leftward: Tensor) -> tuple[Tensor, Tensor]:
-        return self.rightward(rightward)[0], self.leftward(leftward)[0]
+        return recur(self.rightward, rightward), recur(self.leftward, leftward)
 
 
 def build(config: Config, embedding_size: int) -> Gru:

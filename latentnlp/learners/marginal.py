@@ -89,8 +89,8 @@ class Marginal:
 
 def _rate(config: Config, step: int, steps: int) -> float:
     """The share of the learning rate that a step has."""
-    if step < config.warmup:
-        return (step + 1) / config.warmup
-    if config.schedule == "constant":
-        return 1.0
-    return max(0.0, (steps - step) / max(1, steps - config.warmup))
+    linear = config.schedule == "linear"
+    warmup = min(config.warmup, steps // 4) if linear else config.warmup  # of a short training
+    if step < warmup:
+        return (step + 1) / warmup
+    return max(0.0, (steps - step) / max(1, steps - warmup)) if linear else 1.0

@@ -150,6 +150,8 @@ def decode_command(options: DecodeOptions) -> None:
     form = options.format or ("text" if options.best == 1 else "jsonl")
     if form == "text" and options.best > 1:
         raise UserError("several translations of a line are JSON lines: --format jsonl")
+    if options.alignments is not None and _same_file(options.alignments, options.output):
+        raise UserError(f"{options.output}: --output and --alignments need a file each")
     if options.alignments == STDIN:
         raise UserError(f"{STDIN} is for --output: --alignments wants a file's name")
     for where in (options.output, options.alignments):
@@ -188,6 +190,10 @@ def decode_command(options: DecodeOptions) -> None:
             if aside is not None:
                 first = translations[0].alignment
                 aside.write(format_pharaoh(first.links if first else ()) + "\n")
+
+
+def _same_file(one: str, other: str) -> bool:
+    return STDIN not in (one, other) and Path(one).resolve() == Path(other).resolve()
 
 
 def searching(

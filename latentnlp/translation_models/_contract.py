@@ -30,7 +30,7 @@ class TranslationModel(nn.Module):
         raise NotImplementedError
 
     def networks(self) -> list[nn.Module]:
-        """What `torch.compile` is for: all but the sums over alignments."""
+        """What `torch.compile` is for: neither recurrent networks nor sums over alignments."""
         raise NotImplementedError
 
     def links(self, batch: Batch) -> Tensor:

@@ -55,7 +55,7 @@ class LatentTranslation(TranslationModel):
         return self.distribution(batch).log_partition(), batch.target_mask.sum()
 
     def networks(self) -> list[nn.Module]:
-        return [self.network, self.lexicon]
+        return [self.lexicon]
 
     @torch.no_grad()
     def links(self, batch: Batch) -> Tensor:

@@ -105,9 +105,9 @@ class ProductLexicon(Lexicon):
         return logits + _log(weight @ memory["factors"]) + top, log_z
 
     def _logits_of(self, u: Tensor, w: Tensor, output: Output) -> Tensor:
-        # Products of matrices, as in the normaliser: in bfloat16 both are rounded alike.
+        # As in the normaliser, so that in bfloat16 both are rounded alike; the bias is float32.
         of_target = (output.weight.unsqueeze(2) @ w.unsqueeze(3)).squeeze(3)  # [B, J, 1]
-        return output.weight @ u.mT + of_target + output.bias.unsqueeze(2)
+        return output.weight @ u.mT + (of_target + output.bias.unsqueeze(2))
 
     def _log_sum(self, u: Tensor, w: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         source, top_source = _scaled(u @ weight.T)

@@ -21,6 +21,7 @@ from latentnlp.config import at_least
 from latentnlp.data.batches import Side
 from latentnlp.data.vocabulary import PAD
 from latentnlp.encoders import gru
+from latentnlp.encoders._recurrent import recur
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ class Network(nn.Module):
 
     def output(self) -> Output:
         """E, which is also the embedding of the target words, and b."""
-        bias = self.bias.index_fill(0, torch.tensor(PAD, device=self.bias.device), -torch.inf)
+        padding = torch.full((1,), PAD, device=self.bias.device)  # made there: no copy to wait for
+        bias = self.bias.index_fill(0, padding, -torch.inf)
         return Output(self.target_embedding.weight, bias)
 
     def read(self, source: Side) -> tuple[Tensor, Tensor]:
@@ -86,7 +88,7 @@ class Network(nn.Module):
         """s_j for j = 1 … J, [B, J, H]: the state before each word of a translation [B, J]."""
         before = torch.cat([torch.full_like(words[:, :1], PAD), words[:, :-1]], 1)
         embedded = self.dropout(self.target_embedding(before))
-        return self.dropout(self.history(embedded, first.unsqueeze(0).contiguous())[0])
+        return self.dropout(recur(self.history, embedded, first.unsqueeze(0).contiguous()))
 
     def step(self, words: Tensor, state: Tensor) -> Tensor:
         """The states [B, K, H] after ``words`` [B, K]; PAD stands for the start."""

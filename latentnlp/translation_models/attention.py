@@ -44,7 +44,7 @@ class Attention(TranslationModel):
         return log_p.sum(1), batch.target_mask.sum()
 
     def networks(self) -> list[nn.Module]:
-        return [self.network, self.combine]
+        return [self.combine]
 
     @torch.no_grad()
     def links(self, batch: Batch) -> Tensor:

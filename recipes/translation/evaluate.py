@@ -35,10 +35,10 @@ def main() -> None:
     baseline = None if options.baseline is None else translations(options.baseline)
 
     lowercase = config.text.lowercase
-    ways = {
-        "as the corpus has it": Settings(tokenize="none", lowercase=lowercase),
-        "as running text": Settings(detokenize=target, lowercase=lowercase),
-    }
+    ways = {"as the corpus has it": Settings(tokenize="none", lowercase=lowercase)}
+    if target.isascii() and target.islower() and len(target) in (2, 3):  # Moses has rules for it
+        tokenize = "zh" if target == "zh" else "13a"
+        ways["as running text"] = Settings(tokenize, target, lowercase)
     scores = {way: score(lines, [references], how, baseline) for way, how in ways.items()}
 
     name = f"{corpus.name}, {source} to {target}, {options.part}"

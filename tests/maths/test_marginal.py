@@ -130,10 +130,21 @@ def test_state_goes_on_identically() -> None:
 def test_the_learning_rate_rises_and_falls() -> None:
     """By 1/w, 2/w, … to its height, then in equal steps to 0 at the end of the training."""
     config = Config(learning_rate=0.5, warmup=4, schedule="linear")
-    learner = Marginal(config, aligner("ibm1", "type_based"), CPU, steps=9)
+    learner = Marginal(config, aligner("ibm1", "type_based"), CPU, steps=16)
     rates = []
-    for _ in range(10):
+    for _ in range(17):
         rates.append(learner.optimizer.param_groups[0]["lr"])
         learner.step(mixed_batch())
-    expected = [0.125, 0.25, 0.375, 0.5, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
+    falling = [0.5 * (16 - step) / 12 for step in range(4, 17)]
+    expected = [0.125, 0.25, 0.375, 0.5, *falling]
     torch.testing.assert_close(rates, expected)
+
+
+def test_a_short_training_warms_up_for_a_quarter_of_it() -> None:
+    config = Config(learning_rate=1.0, warmup=400, schedule="linear")
+    learner = Marginal(config, aligner("ibm1", "type_based"), CPU, steps=8)
+    rates = []
+    for _ in range(8):
+        rates.append(learner.optimizer.param_groups[0]["lr"])
+        learner.step(mixed_batch())
+    torch.testing.assert_close(rates, [0.5, 1.0, *((8 - step) / 6 for step in range(2, 8))])

@@ -280,3 +280,16 @@ def test_a_neural_hmm_learns_to_reverse() -> None:
         assert float((-log_p.sum() / words).exp()) < 1.5, "nine words: guessing has 9"
         found = model.links(fresh).argmax(-1)
     assert (found == torch.arange(4, -1, -1)).float().mean() > 0.9
+
+
+@pytest.mark.parametrize("kind", ["product", "joint"])
+def test_in_bfloat16_too_the_words_sum_to_one(kind: Any) -> None:
+    """Each word's probability by itself, whatever the rounding: what training climbs."""
+    torch.manual_seed(0)
+    lexicon = _lexicon.build(_lexicon.Config(kind), 16, 16, 32)
+    output = _network.Output(torch.randn(50, 32), torch.randn(50))
+    h, s = torch.randn(1, 3, 16), torch.randn(1, 1, 16).expand(1, 50, 16)
+    words = torch.arange(50).unsqueeze(0)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.no_grad():
+        total = lexicon(h, s, words, output).exp().sum(1)
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=2e-3, atol=0)
