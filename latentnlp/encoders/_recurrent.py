@@ -26,7 +26,7 @@ def recur(network: nn.RNNBase, x: Tensor, first: Tensor | None = None) -> Tensor
     if x.device.type == "cpu":
         return network(x, first)[0]
     with torch.autocast(x.device.type, enabled=False):
-        kind = network.weight_ih_l0.dtype
+        kind = next(network.parameters()).dtype
         return network(x.to(kind), None if first is None else first.to(kind))[0]
 
 

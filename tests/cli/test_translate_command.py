@@ -361,6 +361,13 @@ def test_bad_input_is_not_translated(
     assert "beam = 0 is below 1" in message("decode", model, source, "--beam", "0")
     assert "6 translations of a sentence" in message("decode", model, source, "--n-best", "6")
     assert "0 translations of a sentence" in message("decode", model, source, "--n-best", "0")
+    for alpha in ("nan", "inf", "2000"):
+        assert "length_normalisation" in message(
+            "decode", model, source, "--length-normalisation", alpha
+        )
+    same = tmp_path / "same"
+    command = ["translate", "decode", str(model), str(source), "-o", str(same)]
+    assert "need a file each" in refused(*command, "--alignments", str(same))
     several = ["decode", model, source, "--n-best", "2", "--format", "text"]
     assert "--format jsonl" in message(*several)
     assert "--alignments wants a file's name" in message(
