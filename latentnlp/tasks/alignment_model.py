@@ -89,8 +89,8 @@ class AlignmentModel:
             "text": configuration.to_dict(self.text),
             "model": configuration.to_dict(self.config),
             "decoding": configuration.to_dict(self.decoding),
-            "source": _vocabulary_state(languages.source),
-            "target": _vocabulary_state(languages.target),
+            "source": vocabulary_state(languages.source),
+            "target": vocabulary_state(languages.target),
             "subwords": [_bytes_to_tensor(one.model) for one in languages.subwords or ()],
             "weights": self.aligner.state_dict(),
         }
@@ -120,8 +120,8 @@ class AlignmentModel:
             how = configuration.from_dict(decoding.Config, state["decoding"], where)
             subwords = [Subwords(bytes(one.tolist())) for one in state["subwords"]]
             languages = Languages(
-                _vocabulary(state["source"]),
-                _vocabulary(state["target"]),
+                vocabulary_of(state["source"]),
+                vocabulary_of(state["target"]),
                 (subwords[0], subwords[1]) if subwords else None,
             )
             aligner = build_aligner(config, languages)
@@ -166,12 +166,13 @@ def build_positions(
     return module.build(getattr(config, name), source)
 
 
-def _vocabulary_state(vocabulary: Vocabulary) -> dict[str, Any]:
+def vocabulary_state(vocabulary: Vocabulary) -> dict[str, Any]:
+    """What a checkpoint holds of a vocabulary; `vocabulary_of` reads it."""
     words, counts = list(vocabulary.words[2:]), torch.tensor(vocabulary.counts[2:])
     return {"words": words, "counts": counts, "unknown": vocabulary.counts[UNK]}
 
 
-def _vocabulary(state: dict[str, Any]) -> Vocabulary:
+def vocabulary_of(state: dict[str, Any]) -> Vocabulary:
     words = zip(state["words"], state["counts"].tolist(), strict=True)
     return Vocabulary(words, state["unknown"])
 

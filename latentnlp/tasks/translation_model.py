@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -13,8 +13,9 @@ from latentnlp import checkpoint, search
 from latentnlp import config as configuration
 from latentnlp.data.subwords import Subwords
 from latentnlp.data.translation_text import Language, Segmenter
-from latentnlp.data.vocabulary import UNK, Vocabulary
+from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.errors import UserError
+from latentnlp.tasks.alignment_model import vocabulary_of, vocabulary_state
 from latentnlp.translation_models import _network, attention, latent_alignment, neural_hmm
 from latentnlp.translation_models._contract import TranslationModel
 
@@ -69,8 +70,8 @@ class TranslationSystem:
             "text": configuration.to_dict(self.text),
             "model": configuration.to_dict(self.config),
             "search": configuration.to_dict(self.search),
-            "source": _vocabulary_state(self.source.vocabulary),
-            "target": _vocabulary_state(self.target.vocabulary),
+            "source": vocabulary_state(self.source.vocabulary),
+            "target": vocabulary_state(self.target.vocabulary),
             "subwords": [torch.tensor(list(one.model), dtype=torch.uint8) for one in cuts if one],
             "weights": self.network.state_dict(),
         }
@@ -97,7 +98,7 @@ class TranslationSystem:
             cuts = [Subwords(bytes(one.tolist())) for one in state["subwords"]]
             source, target = (
                 Language(
-                    _vocabulary(state[name]),
+                    vocabulary_of(state[name]),
                     Segmenter(cuts[number % len(cuts)] if cuts else None, text.lowercase),
                 )
                 for number, name in enumerate(("source", "target"))
@@ -114,13 +115,3 @@ def build_network(config: ModelConfig, source: Vocabulary, target: Vocabulary) -
     """The model of ``config``, untrained."""
     module = importlib.import_module(f"latentnlp.translation_models.{config.kind}")
     return module.build(getattr(config, config.kind), config.network, source, target)
-
-
-def _vocabulary_state(vocabulary: Vocabulary) -> dict[str, Any]:
-    words, counts = list(vocabulary.words[2:]), torch.tensor(vocabulary.counts[2:])
-    return {"words": words, "counts": counts, "unknown": vocabulary.counts[UNK]}
-
-
-def _vocabulary(state: dict[str, Any]) -> Vocabulary:
-    words = zip(state["words"], state["counts"].tolist(), strict=True)
-    return Vocabulary(words, state["unknown"])

@@ -127,24 +127,22 @@ def test_state_goes_on_identically() -> None:
         assert first.step(BATCH)["log_likelihood"] == second.step(BATCH)["log_likelihood"]
 
 
+def rates(warmup: int, steps: int) -> list[float]:
+    """The learning rate of each step, and the one after the last."""
+    config = Config(learning_rate=0.5, warmup=warmup, schedule="linear")
+    learner, found = Marginal(config, aligner("ibm1", "type_based"), CPU, steps=steps), []
+    for _ in range(steps + 1):
+        found.append(learner.optimizer.param_groups[0]["lr"])
+        learner.step(mixed_batch())
+    return found
+
+
 def test_the_learning_rate_rises_and_falls() -> None:
     """By 1/w, 2/w, … to its height, then in equal steps to 0 at the end of the training."""
-    config = Config(learning_rate=0.5, warmup=4, schedule="linear")
-    learner = Marginal(config, aligner("ibm1", "type_based"), CPU, steps=16)
-    rates = []
-    for _ in range(17):
-        rates.append(learner.optimizer.param_groups[0]["lr"])
-        learner.step(mixed_batch())
     falling = [0.5 * (16 - step) / 12 for step in range(4, 17)]
-    expected = [0.125, 0.25, 0.375, 0.5, *falling]
-    torch.testing.assert_close(rates, expected)
+    torch.testing.assert_close(rates(4, 16), [0.125, 0.25, 0.375, 0.5, *falling])
 
 
 def test_a_short_training_warms_up_for_a_quarter_of_it() -> None:
-    config = Config(learning_rate=1.0, warmup=400, schedule="linear")
-    learner = Marginal(config, aligner("ibm1", "type_based"), CPU, steps=8)
-    rates = []
-    for _ in range(8):
-        rates.append(learner.optimizer.param_groups[0]["lr"])
-        learner.step(mixed_batch())
-    torch.testing.assert_close(rates, [0.5, 1.0, *((8 - step) / 6 for step in range(2, 8))])
+    falling = [0.5 * (8 - step) / 6 for step in range(2, 9)]
+    torch.testing.assert_close(rates(400, 8), [0.25, 0.5, *falling])
