@@ -8,6 +8,12 @@ from torch import Tensor, nn
 from latentnlp.data.batches import Batch
 from latentnlp.distributions.alignment import AlignmentDistribution, Posteriors
 
+Totals = dict[str, Tensor]  # sums of expected counts, by name
+
+
+def add(totals: Totals, name: str, value: Tensor) -> None:
+    totals[name] = totals[name] + value if name in totals else value
+
 
 class PositionModel(nn.Module):
     """p(a | x, J), with the probability of NULL as its one common parameter."""
@@ -22,12 +28,13 @@ class PositionModel(nn.Module):
         """p(a, y | x) over all a, from log p(y_j | x_i) [B, J, I] and log p(y_j | NULL) [B, J]."""
         raise NotImplementedError
 
-    def statistics(self, batch: Batch, posteriors: Posteriors) -> dict[str, Tensor]:
-        """Expected counts that `maximise` needs, in shapes that do not depend on the batch."""
-        words = batch.target_mask.sum().to(posteriors.null.dtype)
-        return {"null": posteriors.null.sum(), "words": words}
+    def collect(self, totals: Totals, batch: Batch, posteriors: Posteriors) -> None:
+        """Add the expected counts that `maximise` needs, in shapes that do not depend on the
+        batch."""
+        add(totals, "null", posteriors.null.sum())
+        add(totals, "words", batch.target_mask.sum().to(posteriors.null.dtype))
 
-    def maximise(self, statistics: dict[str, Tensor]) -> None:
+    def maximise(self, totals: Totals) -> None:
         """The M-step: set the parameters from summed expected counts. Never lowers E[log p]."""
-        share = statistics["null"] / statistics["words"].clamp_min(1.0)
+        share = totals["null"] / totals["words"].clamp_min(1.0)
         self.null_logit.copy_(torch.logit(share.float(), eps=1e-4))

@@ -1,14 +1,16 @@
 r"""The HMM aligner (Vogel, Ney and Tillmann 1996): a link depends on where the last one was.
 
-    p(a_j = i | m, x) = (1 - p₀) s(i - m) v(x_i) / Σ_{i' ≤ I} s(i' - m) v(x_i'),  p(a_j = NULL) = p₀
+    p(a_j = i | m, x) = (1 - p₀) s(i - m) l_k(x_m) r_k(x_i) / Σ_{i' ≤ I} …,    p(a_j = NULL) = p₀
 
 m is the last source position that was linked (NULL keeps it), or the start of the sentence, which
-has scores of its own. Jumps longer than W share the score of ±W. v(x) is the pull of a source word:
-below 1 for words that the other language often leaves out, above 1 for words that it says with
-several. A Gamma prior with mode 1 keeps rare words from pulling: κ (log v - v) in the M-step. With
-``word_dim`` > 0 the scores also look at the source word that is left:
+has scores s of its own. Jumps longer than W share the score of ±W. k is the kind of the jump:
 
-    log s_m(d) = log s(d) + r(x_m) · u(d)
+    back, one back, none, one on, further on        or from the start
+
+l_k(x) says how readily word x is left by such a jump, r_k(x) how readily it is reached by one:
+which words are said with several, which are left out, which change places with their neighbours
+(after He 2007, "Using word-dependent transition models in HMM based word alignment"). A Gamma prior
+with mode 1 keeps rare words from having a will of their own: κ (log l - l) in the M-step.
 """
 
 from __future__ import annotations
@@ -17,16 +19,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import embedding, logsigmoid, one_hot, pad
 
 from latentnlp.config import at_least, between
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
 from latentnlp.distributions.hidden_markov import ChainPosteriors, HiddenMarkov
-from latentnlp.models._positions import PositionModel
+from latentnlp.models._positions import PositionModel, Totals
 
-_STEP = 0.5  # of iterative scaling: one over the factors of a jump
+_LAST = (-2, -1, 0, 1)  # the longest jump of each kind; the fifth kind is longer
+_KINDS = len(_LAST) + 1
+_START = _KINDS  # the kind of the jump from the start
+_STEP = 0.5  # of iterative scaling
 _UNSEEN = 0.1  # departures of a pretended sentence, so that no jump becomes impossible
 
 
@@ -35,13 +40,12 @@ class Config:
     null_probability: float = 0.1  # p₀ at the start
     width: int = 30  # W: the longest jump with a score of its own
     decay: float = 0.5  # log s(d) = -decay · |d - 1| at the start
-    pull_strength: float = 60.0  # κ: expected links that the prior of v weighs as much as
-    word_dim: int = 0  # dimension of r(x): 0 for jumps that do not look at the word
+    word_strength: float = 3.0  # κ: jumps that the prior of l_k(x) or r_k(x) weighs as much as
 
     def __post_init__(self) -> None:
         between(self, 0, 1, "null_probability")
-        between(self, 0, float("inf"), "pull_strength")
-        at_least(self, width=1, word_dim=0, decay=0)
+        between(self, 0, float("inf"), "word_strength")
+        at_least(self, width=1, decay=0)
 
 
 class JumpPositions(PositionModel):
@@ -49,7 +53,7 @@ class JumpPositions(PositionModel):
 
     def __init__(self, config: Config, source: Vocabulary) -> None:
         super().__init__(config.null_probability)
-        self.width, self.pull_strength = config.width, config.pull_strength
+        self.width, self.word_strength = config.width, config.word_strength
         jumps = torch.arange(-config.width, config.width + 1)
         self.jump_logits = nn.Parameter(-config.decay * (jumps - 1).abs().float())  # [2W+1]
         self.start_logits = nn.Parameter(
@@ -57,108 +61,101 @@ class JumpPositions(PositionModel):
         )  # [W]
         pretended = self._distributions().detach().clamp_min(1e-9) * _UNSEEN
         self.register_buffer("pretended", pretended, persistent=False)
-        self.words_pull = nn.Parameter(torch.zeros(len(source)))  # [|X|]  log v
-        self.leaving_words = nn.Embedding(len(source), config.word_dim) if config.word_dim else None
-        if self.leaving_words is not None:  # r = 0: at first no word differs from another
-            nn.init.zeros_(self.leaving_words.weight)
-            self.jump_vectors = nn.Parameter(torch.randn(len(jumps), config.word_dim) * 0.1)
+        self.words_left = nn.Parameter(torch.zeros(len(source), _KINDS))  # [|X|, 5]  log l
+        self.words_reached = nn.Parameter(torch.zeros(len(source), _KINDS + 1))  # [|X|, 6]  log r
 
     def forward(self, batch: Batch, log_emission: Tensor, log_null: Tensor) -> HiddenMarkov:
-        pull = self._log_pull(batch)
-        scores = self._log_scores(batch.source.shape[1])  # [I+1, I]
-        if self.leaving_words is None:
-            # One matrix for the whole batch: only the normaliser knows the sentence.
-            normaliser = _reach(pull, scores).log()  # [B, I+1]
-        else:
-            scores = scores + self._word_scores(batch.source)  # [B, I+1, I]
-            scores = scores.masked_fill(~batch.source_mask.unsqueeze(1), LOG_ZERO)
-            normaliser = (scores + pull.unsqueeze(1)).logsumexp(-1)
+        scores = self._log_scores(batch)  # [B, I+1, I]
         return HiddenMarkov(
-            log_emission + pull.unsqueeze(1),  # v goes with the word that is reached
+            log_emission,
             scores,
             target_mask=batch.target_mask,
             log_null=log_null + logsigmoid(self.null_logit),
-            log_leave=logsigmoid(-self.null_logit) - normaliser,
+            log_leave=logsigmoid(-self.null_logit) - scores.logsumexp(-1),
         )
 
     def _distributions(self) -> Tensor:
         """s as two distributions, of start scores and of jump scores, [3W+1]."""
         return torch.cat([self.start_logits.softmax(0), self.jump_logits.softmax(0)])
 
-    def _log_scores(self, n_source: int) -> Tensor:
-        """log s(i - m), [I+1, I]; row 0 is the start."""
-        return torch.cat([self.start_logits, self.jump_logits])[self._buckets(n_source)]
+    def _log_scores(self, batch: Batch) -> Tensor:
+        """log s + log l + log r of all jumps, [B, I+1, I]; row 0 is the start; none to padding."""
+        n_batch, n_source = batch.source.shape
+        kinds = self._kinds(n_source).expand(n_batch, -1, -1)  # [B, I+1, I]
+        left = embedding(batch.source, self.words_left).gather(2, kinds[:, 1:])  # [B, I, I]
+        reached = embedding(batch.source, self.words_reached).mT.gather(1, kinds)  # [B, I+1, I]
+        scores = torch.cat([self.start_logits, self.jump_logits])[self._buckets(n_source)]
+        scores = scores + reached + pad(left, (0, 0, 1, 0))
+        return scores.masked_fill(~batch.source_mask.unsqueeze(1), LOG_ZERO)
 
     def _buckets(self, n_source: int) -> Tensor:
         """Which of [start scores, jump scores] a jump uses, [I+1, I]."""
         position = torch.arange(n_source, device=self.jump_logits.device)
         start = position.clamp_max(self.width - 1)
-        jump = (position[None, :] - position[:, None]).clamp(-self.width, self.width)
+        jump = _jumps(position).clamp(-self.width, self.width)
         return torch.cat([start[None, :], jump + 2 * self.width])
 
-    def _log_pull(self, batch: Batch) -> Tensor:
-        """log v(x_i), [B, I]; nothing pulls to padding."""
-        return self.words_pull[batch.source].masked_fill(~batch.source_mask, LOG_ZERO)
+    def _kinds(self, n_source: int) -> Tensor:
+        """k of each jump, [I+1, I]."""
+        position = torch.arange(n_source, device=self.jump_logits.device)
+        last = torch.tensor(_LAST, device=position.device)
+        return pad(torch.bucketize(_jumps(position), last), (0, 0, 1, 0), value=_START)
 
-    def _word_scores(self, source: Tensor) -> Tensor:
-        """r(x_m) · u(i - m), [B, I+1, I]; the start has no word."""
-        assert self.leaving_words is not None
-        by_jump = self.leaving_words(source) @ self.jump_vectors.t()  # [B, I, 2W+1]
-        bucket = self._buckets(source.shape[1])[1:] - self.width  # [I, I]
-        scores = by_jump.gather(2, bucket.expand(source.shape[0], -1, -1))
-        return torch.nn.functional.pad(scores, (0, 0, 1, 0))
-
-    def statistics(self, batch: Batch, posteriors: Posteriors) -> dict[str, Tensor]:
-        """jumps [3W+1] and links [|X|]: expected uses of each score and of each word; each beside
-        what the model itself expects of the same departures."""
+    def collect(self, totals: Totals, batch: Batch, posteriors: Posteriors) -> None:
+        """jumps [3W+1], left [|X|, 5] and reached [|X|, 6]: expected uses of each score, each
+        beside what the model itself expects of the same departures."""
         assert isinstance(posteriors, ChainPosteriors)
-        counts = super().statistics(batch, posteriors)
-        transition = posteriors.transition
-        transition = transition.sum(0) if transition.dim() == 3 else transition
-        log_scores, log_pull = self._log_scores(batch.source.shape[1]), self._log_pull(batch)
-        scores, pull = log_scores.exp(), log_pull.exp()  # [I+1, I], [B, I]
-        rate = posteriors.leave / _reach(log_pull, log_scores)  # [B, I+1]
-        bucket = self._buckets(batch.source.shape[1]).flatten()
-        source = batch.source.flatten()
+        super().collect(totals, batch, posteriors)
+        expected = self._log_scores(batch).softmax(-1) * posteriors.leave.unsqueeze(-1)
+        n_source = batch.source.shape[1]
+        kinds = one_hot(self._kinds(n_source), _KINDS + 1).to(expected)  # [I+1, I, 6]
+        sizes = {
+            "jumps": self.pretended.shape,
+            "left": self.words_left.shape,
+            "reached": self.words_reached.shape,
+        }
+        for prefix, uses in (("", posteriors.transition), ("expected_", expected)):
+            left = torch.einsum("bmi,mik->bmk", uses[:, 1:], kinds[1:, :, :_KINDS])
+            found = {
+                "jumps": (self._buckets(n_source), uses.sum(0)),
+                "left": (batch.source, left),
+                "reached": (batch.source, torch.einsum("bmi,mik->bik", uses, kinds)),
+            }
+            for name, (place, value) in found.items():
+                if prefix + name not in totals:
+                    totals[prefix + name] = value.new_zeros(sizes[name])
+                value = value.reshape(-1, *sizes[name][1:])
+                totals[prefix + name].index_add_(0, place.flatten(), value)
 
-        def add(size: int, place: Tensor, value: Tensor) -> Tensor:
-            return value.new_zeros(size).index_add_(0, place, value.flatten())
+    def maximise(self, totals: Totals) -> None:
+        r"""Climb Σ C(d) log s(d) + Σ C_k(x) log l_k(x) + Σ C_k(x) log r_k(x) - Σ n log Σ_{i ≤ I} ….
 
-        n_scores, n_words = len(self.pretended), len(self.words_pull)
-        counts["jumps"] = add(n_scores, bucket, transition)
-        counts["expected_jumps"] = add(n_scores, bucket, (rate.t() @ pull) * scores)
-        counts["links"] = add(n_words, source, posteriors.emission.sum(1))
-        counts["expected_links"] = add(n_words, source, (rate @ scores) * pull)
-        return counts
+        Generalised iterative scaling (Darroch and Ratcliff 1972): with E what the model expects
+        where C was counted,
 
-    def maximise(self, statistics: dict[str, Tensor]) -> None:
-        r"""Maximise Σ_d C(d) log s(d) + Σ_x C(x) log v(x) - Σ n log Σ_{i ≤ I} s(i - m) v(x_i).
+            log s(d) ← log s(d) + ½ log(C(d) / E(d)),    log l and log r the same
 
-        A jump has two factors, s and v, so this is generalised iterative scaling with two features
-        an event (Darroch and Ratcliff 1972): with E what the model expects where C was counted,
-
-            log s(d) ← log s(d) + ½ log(C(d) / E(d)),    log v(x) the same
-
-        never lowers it. C and E include a pretended sentence, long enough for every jump, which
-        leaves its start and one word by the jumps that the model began with: jumps beyond the
-        corpus keep their shape. The prior adds κ to C(x) and κ v(x) to E(x).
+        A jump has three factors, so a step of ⅓ never lowers it; ½ overrelaxes, and needs fewer
+        passes over the text. C and E include a pretended sentence, long enough for every jump,
+        which leaves its start and one word by the jumps that the model began with: jumps beyond the
+        corpus keep their shape. The prior adds κ to C_k(x), and κ l_k(x) to E_k(x).
         """
-        super().maximise(statistics)
-        kappa = self.pull_strength
+        super().maximise(totals)
         log_scores = torch.cat([self.start_logits.log_softmax(0), self.jump_logits.log_softmax(0)])
-        counted = statistics["jumps"] + self.pretended
-        expected = statistics["expected_jumps"] + _UNSEEN * log_scores.exp()
+        counted = totals["jumps"] + self.pretended
+        expected = totals["expected_jumps"] + _UNSEEN * log_scores.exp()
         log_scores += _STEP * (counted / expected).log()
         self.start_logits.copy_(log_scores[: self.width])
         self.jump_logits.copy_(log_scores[self.width :])
-        expected = statistics["expected_links"] + kappa * self.words_pull.exp()
-        self.words_pull.add_(_STEP * ((statistics["links"] + kappa) / expected).log())
+        kappa = self.word_strength
+        for name, factor in (("left", self.words_left), ("reached", self.words_reached)):
+            expected = totals["expected_" + name] + kappa * factor.exp()
+            factor.add_(_STEP * ((totals[name] + kappa) / expected).log())
 
 
-def _reach(log_pull: Tensor, log_scores: Tensor) -> Tensor:
-    """Σ_i s(i - m) v(x_i), [B, I+1], of log v [B, I] and log s [I+1, I]."""
-    reach = log_pull.exp() @ log_scores.exp().t()
-    return reach.clamp_min(torch.finfo(reach.dtype).tiny)
+def _jumps(position: Tensor) -> Tensor:
+    """i - m, [I, I]."""
+    return position[None, :] - position[:, None]
 
 
 def build(config: Config, source: Vocabulary) -> JumpPositions:

@@ -18,7 +18,7 @@ from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
 from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
 from latentnlp.distributions.independent_positions import IndependentPositions
-from latentnlp.models._positions import PositionModel
+from latentnlp.models._positions import PositionModel, Totals, add
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,20 @@ class DiagonalPositions(PositionModel):
             _places(batch.source_mask)[:, None, :] - _places(batch.target_mask)[:, :, None]
         ).abs()
 
-    def statistics(self, batch: Batch, posteriors: Posteriors) -> dict[str, Tensor]:
-        counts = super().statistics(batch, posteriors)
+    def collect(self, totals: Totals, batch: Batch, posteriors: Posteriors) -> None:
+        super().collect(totals, batch, posteriors)
         distance = self.distance(batch)
         prior = (-self.tension * distance).masked_fill(~batch.source_mask.unsqueeze(1), LOG_ZERO)
         linked = batch.target_mask.float() - posteriors.null
-        counts["observed"] = (posteriors.emission * distance).sum()
-        counts["expected"] = (linked * (prior.softmax(-1) * distance).sum(-1)).sum()
-        return counts
+        add(totals, "observed", (posteriors.emission * distance).sum())
+        add(totals, "expected", (linked * (prior.softmax(-1) * distance).sum(-1)).sum())
 
-    def maximise(self, statistics: dict[str, Tensor]) -> None:
+    def maximise(self, totals: Totals) -> None:
         r"""∂Q/∂λ = E_prior[h] - E_posterior[h], and ∂²Q/∂λ² = -Var[h] ≥ -n/4 for h ∈ [0, 1]: a
         step of gradient / (n/4) climbs a parabola below Q, so Q never falls (Böhning 1992)."""
-        super().maximise(statistics)
-        linked = (statistics["words"] - statistics["null"]).clamp_min(1.0)
-        step = (statistics["expected"] - statistics["observed"]) / (linked / 4)
+        super().maximise(totals)
+        linked = (totals["words"] - totals["null"]).clamp_min(1.0)
+        step = (totals["expected"] - totals["observed"]) / (linked / 4)
         self.tension.add_(step.to(self.tension.dtype)).clamp_min_(0.0)
 
 

@@ -21,7 +21,7 @@ from latentnlp.models import hmm, ibm1, ibm2
 from latentnlp.models._positions import PositionModel
 from latentnlp.models.aligner import BidirectionalAligner, WordAligner
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 MODEL = "model"  # the folder of a run directory that holds the trained model
 _LEAST_COUNT = 1e-3  # counts below it are not saved: they are most of the table and change nothing
 

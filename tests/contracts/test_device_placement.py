@@ -108,16 +108,14 @@ def test_autocast_is_itself_again_afterwards() -> None:
 # Training steps.
 
 
-def one_direction(
-    positions: str, emission: str, swap: bool, position_options: Any, emission_options: Any
-) -> WordAligner:
+def one_direction(positions: str, emission: str, swap: bool, emission_options: Any) -> WordAligner:
     sides = vocabulary(6, "haus"), vocabulary(5, "house")
     sides = sides[::-1] if swap else sides
     words: Any = importlib.import_module(f"latentnlp.emissions.{emission}")
     places: Any = importlib.import_module(f"latentnlp.models.{positions}")
     return WordAligner(
         words.build(words.Config(**emission_options), *sides),
-        places.build(places.Config(**position_options), sides[0]),
+        places.build(places.Config(), sides[0]),
     )
 
 
@@ -125,12 +123,11 @@ def check_marginal_step(
     positions: str,
     emission: str,
     precision: Any = "float32",
-    position_options: dict[str, Any] | None = None,
     emission_options: dict[str, Any] | None = None,
 ) -> None:
     """Forward, loss and backward; the optimizer's step stays outside."""
-    options = position_options or {}, emission_options or {}
-    both = [one_direction(positions, emission, swap, *options) for swap in (False, True)]
+    options = emission_options or {}
+    both = [one_direction(positions, emission, swap, options) for swap in (False, True)]
     aligner = BidirectionalAligner(*both).to(META)
     batch = mixed_batch(words=4).to(META)
     learner = Marginal(Config(precision=precision), aligner, META)
@@ -146,11 +143,6 @@ def check_marginal_step(
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_training_step(positions: str, emission: str) -> None:
     check_marginal_step(positions, emission)
-
-
-@pytest.mark.parametrize("emission", EMISSIONS)
-def test_training_step_of_an_hmm_that_looks_at_words(emission: str) -> None:
-    check_marginal_step("hmm", emission, position_options={"word_dim": 3})
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -14,9 +14,8 @@ from torch import Tensor
 from latentnlp.data.batches import Batch
 from latentnlp.distributions.alignment import NULL, Posteriors
 from latentnlp.distributions.hidden_markov import ChainPosteriors, HiddenMarkov
-from latentnlp.learners.em import _add
 from latentnlp.models import hmm, ibm1, ibm2
-from latentnlp.models._positions import PositionModel
+from latentnlp.models._positions import PositionModel, Totals
 
 SOURCE = vocabulary(5)
 MODELS = {
@@ -24,9 +23,7 @@ MODELS = {
     "ibm2": lambda: ibm2.build(ibm2.Config(), SOURCE),
     "hmm": lambda: hmm.build(hmm.Config(), SOURCE),
     "hmm, short jumps": lambda: hmm.build(hmm.Config(width=2), SOURCE),
-    "hmm, free pull": lambda: hmm.build(hmm.Config(pull_strength=0.5), SOURCE),
-    "hmm, words": lambda: hmm.build(hmm.Config(word_dim=3), SOURCE),
-    "hmm, words, short jumps": lambda: hmm.build(hmm.Config(width=1, word_dim=3), SOURCE),
+    "hmm, free words": lambda: hmm.build(hmm.Config(word_strength=0.5), SOURCE),
 }
 
 
@@ -108,29 +105,25 @@ def test_ibm2_by_hand() -> None:
     assert log_prior(positions, batch, [2, NULL]) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("words", [0, 3])
-def test_hmm_by_hand(words: int) -> None:
-    """Jumps are scored by their length (longer ones as W), their start, the word they leave and the
-    word they reach."""
+def test_hmm_by_hand() -> None:
+    """Jumps are scored by their length (longer ones as W), or where they go from the start, and by
+    the words that they leave and reach, for their kind."""
     width = 2
-    positions = hmm.build(hmm.Config(width=width, word_dim=words), SOURCE)
+    positions = hmm.build(hmm.Config(width=width), SOURCE)
     randomise(positions)
     positions.double()
     source = [5, 3, 2, 6, 4]
     batch = make_batch([source], [[2, 2, 2, 2]])
     start, jump = positions.start_logits.tolist(), positions.jump_logits.tolist()
 
-    pull = positions.words_pull.tolist()
+    left, reached = positions.words_left.tolist(), positions.words_reached.tolist()
 
     def score(m: int | None, i: int) -> float:
         if m is None:
-            return math.exp(start[min(i, width - 1)] + pull[source[i]])
+            return math.exp(start[min(i, width - 1)] + reached[source[i]][5])
+        kind = {-1: 1, 0: 2, 1: 3}.get(i - m, 0 if i < m else 4)
         bucket = max(-width, min(width, i - m)) + width
-        total = jump[bucket]
-        if positions.leaving_words is not None:
-            vector = positions.leaving_words.weight[source[m]]
-            total += (vector @ positions.jump_vectors[bucket]).item()
-        return math.exp(total + pull[source[i]])
+        return math.exp(jump[bucket] + left[source[m]][kind] + reached[source[i]][kind])
 
     p_null = positions.null_logit.sigmoid().item()
     expected, memory = 0.0, None
@@ -170,12 +163,11 @@ def fixed_posteriors(positions: PositionModel, batches: list[Batch], seed: int) 
 
 
 def m_step(positions: PositionModel, fixed: Fixed) -> None:
-    total: dict[str, Tensor] = {}
-    for batch, q in fixed:
-        for name, value in positions.statistics(batch, q).items():
-            total[name] = _add(total.get(name), value)
+    totals: Totals = {}
     with torch.no_grad():
-        positions.maximise(total)
+        for batch, q in fixed:
+            positions.collect(totals, batch, q)
+        positions.maximise(totals)
 
 
 def q_function(positions: PositionModel, fixed: Fixed) -> Tensor:
@@ -190,7 +182,6 @@ def q_function(positions: PositionModel, fixed: Fixed) -> Tensor:
         total = total + expectation(q.null, found.log_null)
         if isinstance(found, HiddenMarkov):
             assert isinstance(q, ChainPosteriors) and found.log_leave is not None
-            total = total + expectation(q.emission, found.log_emission)  # the pull of words
             total = total + expectation(q.transition, found.log_transition)
             total = total + expectation(q.leave, found.log_leave)
         else:
@@ -200,16 +191,17 @@ def q_function(positions: PositionModel, fixed: Fixed) -> Tensor:
 
 def pretended(positions: PositionModel) -> Tensor:
     """What the M-step of the HMM maximises besides: the pretended sentence's log p(a), and the
-    prior of its words' pull."""
+    prior of its words' factors."""
     if not isinstance(positions, hmm.JumpPositions):
         return torch.zeros(())
     scores = [positions.start_logits.log_softmax(0), positions.jump_logits.log_softmax(0)]
-    prior = positions.pull_strength * (positions.words_pull - positions.words_pull.exp()).sum()
+    factors = torch.cat([positions.words_left, positions.words_reached], 1)
+    prior = positions.word_strength * (factors - factors.exp()).sum()
     return (positions.pretended * torch.cat(scores)).sum() + prior
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("name", ["ibm1", "ibm2", "hmm", "hmm, free pull", "hmm, short jumps"])
+@pytest.mark.parametrize("name", ["ibm1", "ibm2", "hmm", "hmm, free words", "hmm, short jumps"])
 def test_every_m_step_climbs_to_the_numerical_optimum(name: str, seed: int) -> None:
     batches = corpus_batches(seed)
     fixed = fixed_posteriors(model(name, seed), batches, seed)
@@ -261,19 +253,9 @@ def test_statistics_do_not_see_padding() -> None:
     for name in ("ibm2", "hmm"):
         positions = model(name)
         tight, wide = make_batch(source, target), make_batch(source, target, (7, 9))
-        one, other = (
-            positions.statistics(b, positions(b, *emissions(b, 0)).posteriors())
-            for b in (tight, wide)
-        )
+        one: Totals = {}
+        other: Totals = {}
+        for totals, batch in ((one, tight), (other, wide)):
+            positions.collect(totals, batch, positions(batch, *emissions(batch, 0)).posteriors())
         for key, value in one.items():
-            cut = other[key][tuple(slice(n) for n in value.shape)]
-            torch.testing.assert_close(value, cut)
-            torch.testing.assert_close(value.sum(), other[key].sum())
-
-
-def test_word_scores_start_silent() -> None:
-    batch = mixed_batch()
-    with_words, without = (
-        hmm.build(hmm.Config(word_dim=dim), SOURCE)(batch, *emissions(batch, 0)) for dim in (4, 0)
-    )
-    torch.testing.assert_close(with_words.log_partition(), without.log_partition())
+            torch.testing.assert_close(value, other[key])
