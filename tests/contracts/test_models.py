@@ -16,7 +16,7 @@ from torch import nn
 from latentnlp import config as configuration
 from latentnlp.distributions.alignment import NULL
 from latentnlp.emissions._base import Emission
-from latentnlp.models._positions import PositionModel
+from latentnlp.models._positions import PositionModel, Totals
 from latentnlp.tasks.alignment_model import ModelConfig
 
 SOURCE, TARGET = vocabulary(6, "haus"), vocabulary(4, "house")
@@ -116,12 +116,13 @@ def test_position_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", POSITIONS)
-def test_maximise_takes_the_statistics(name: str) -> None:
+def test_maximise_takes_what_was_collected(name: str) -> None:
     positions, batch = build("models", name), mixed_batch(words=3)
     with torch.no_grad():  # as EM calls it
         found = positions(batch, torch.zeros(4, 3, 4), torch.zeros(4, 3))
-        statistics = positions.statistics(batch, found.posteriors())
-        positions.maximise(statistics)
-    share = statistics["null"] / statistics["words"]
+        totals: Totals = {}
+        positions.collect(totals, batch, found.posteriors())
+        positions.maximise(totals)
+    share = totals["null"] / totals["words"]
     torch.testing.assert_close(positions.null_logit.sigmoid().detach(), share)
     assert all(parameter.isfinite().all() for parameter in positions.parameters())
