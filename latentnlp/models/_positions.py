@@ -28,9 +28,12 @@ class PositionModel(nn.Module):
         """p(a, y | x) over all a, from log p(y_j | x_i) [B, J, I] and log p(y_j | NULL) [B, J]."""
         raise NotImplementedError
 
-    def collect(self, totals: Totals, batch: Batch, posteriors: Posteriors) -> None:
-        """Add the expected counts that `maximise` needs, in shapes that do not depend on the
-        batch."""
+    def collect(
+        self, totals: Totals, batch: Batch, found: AlignmentDistribution, posteriors: Posteriors
+    ) -> None:
+        """Add the expected counts that `maximise` needs, in shapes that do not depend on the batch.
+
+        ``found`` is what `forward` gave, ``posteriors`` are its own."""
         add(totals, "null", posteriors.null.sum())
         add(totals, "words", batch.target_mask.sum().to(posteriors.null.dtype))
 

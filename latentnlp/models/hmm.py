@@ -19,17 +19,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding, logsigmoid, one_hot, pad
+from torch.nn.functional import embedding, logsigmoid, pad
 
 from latentnlp.config import at_least, between
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
-from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
+from latentnlp.distributions.alignment import LOG_ZERO, AlignmentDistribution, Posteriors
 from latentnlp.distributions.hidden_markov import ChainPosteriors, HiddenMarkov
 from latentnlp.models._positions import PositionModel, Totals
 
-_LAST = (-2, -1, 0, 1)  # the longest jump of each kind; the fifth kind is longer
-_KINDS = len(_LAST) + 1
+_KINDS = 5  # jumps of at most -2, of -1, 0 and 1, of at least 2
 _START = _KINDS  # the kind of the jump from the start
 _STEP = 0.5  # of iterative scaling
 _UNSEEN = 0.1  # departures of a pretended sentence, so that no jump becomes impossible
@@ -71,7 +70,8 @@ class JumpPositions(PositionModel):
             scores,
             target_mask=batch.target_mask,
             log_null=log_null + logsigmoid(self.null_logit),
-            log_leave=logsigmoid(-self.null_logit) - scores.logsumexp(-1),
+            # Scores are no larger than HiddenMarkov allows them to be: no logsumexp, which is slow.
+            log_leave=logsigmoid(-self.null_logit) - scores.exp().sum(-1).log(),
         )
 
     def _distributions(self) -> Tensor:
@@ -98,30 +98,32 @@ class JumpPositions(PositionModel):
     def _kinds(self, n_source: int) -> Tensor:
         """k of each jump, [I+1, I]."""
         position = torch.arange(n_source, device=self.jump_logits.device)
-        last = torch.tensor(_LAST, device=position.device)
-        return pad(torch.bucketize(_jumps(position), last), (0, 0, 1, 0), value=_START)
+        return pad(_jumps(position).clamp(-2, 2) + 2, (0, 0, 1, 0), value=_START)
 
-    def collect(self, totals: Totals, batch: Batch, posteriors: Posteriors) -> None:
+    def collect(
+        self, totals: Totals, batch: Batch, found: AlignmentDistribution, posteriors: Posteriors
+    ) -> None:
         """jumps [3W+1], left [|X|, 5] and reached [|X|, 6]: expected uses of each score, each
         beside what the model itself expects of the same departures."""
+        assert isinstance(found, HiddenMarkov) and found.log_leave is not None
         assert isinstance(posteriors, ChainPosteriors)
-        super().collect(totals, batch, posteriors)
-        expected = self._log_scores(batch).softmax(-1) * posteriors.leave.unsqueeze(-1)
-        n_source = batch.source.shape[1]
-        kinds = one_hot(self._kinds(n_source), _KINDS + 1).to(expected)  # [I+1, I, 6]
+        super().collect(totals, batch, found, posteriors)
+        rate = posteriors.leave * (found.log_leave - logsigmoid(-self.null_logit)).exp()
+        expected = found.log_transition.exp() * rate.unsqueeze(-1)
+        bucket = self._buckets(batch.source.shape[1])
         sizes = {
             "jumps": self.pretended.shape,
             "left": self.words_left.shape,
             "reached": self.words_reached.shape,
         }
         for prefix, uses in (("", posteriors.transition), ("expected_", expected)):
-            left = torch.einsum("bmi,mik->bmk", uses[:, 1:], kinds[1:, :, :_KINDS])
-            found = {
-                "jumps": (self._buckets(n_source), uses.sum(0)),
+            left, reached = _by_kind(uses)
+            parts = {
+                "jumps": (bucket, uses.sum(0)),
                 "left": (batch.source, left),
-                "reached": (batch.source, torch.einsum("bmi,mik->bik", uses, kinds)),
+                "reached": (batch.source, reached),
             }
-            for name, (place, value) in found.items():
+            for name, (place, value) in parts.items():
                 if prefix + name not in totals:
                     totals[prefix + name] = value.new_zeros(sizes[name])
                 value = value.reshape(-1, *sizes[name][1:])
@@ -151,6 +153,17 @@ class JumpPositions(PositionModel):
         for name, factor in (("left", self.words_left), ("reached", self.words_reached)):
             expected = totals["expected_" + name] + kappa * factor.exp()
             factor.add_(_STEP * ((totals[name] + kappa) / expected).log())
+
+
+def _by_kind(uses: Tensor) -> tuple[Tensor, Tensor]:
+    """How often each word is left [B, I, 5] and reached [B, I, 6] by each kind of jump, of how
+    often each jump is used [B, I+1, I]."""
+    start, jumps = uses[:, 0], uses[:, 1:]
+    back, on = jumps.tril(-2), jumps.triu(2)
+    one_back, none, one_on = (jumps.diagonal(jump, 1, 2) for jump in (-1, 0, 1))
+    left = [back.sum(2), pad(one_back, (1, 0)), none, pad(one_on, (0, 1)), on.sum(2)]
+    reached = [back.sum(1), pad(one_back, (0, 1)), none, pad(one_on, (1, 0)), on.sum(1), start]
+    return torch.stack(left, -1), torch.stack(reached, -1)
 
 
 def _jumps(position: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn.functional import logsigmoid
 from latentnlp.config import at_least, between
 from latentnlp.data.batches import Batch
 from latentnlp.data.vocabulary import Vocabulary
-from latentnlp.distributions.alignment import LOG_ZERO, Posteriors
+from latentnlp.distributions.alignment import LOG_ZERO, AlignmentDistribution, Posteriors
 from latentnlp.distributions.independent_positions import IndependentPositions
 from latentnlp.models._positions import PositionModel, Totals, add
 
@@ -51,8 +51,10 @@ class DiagonalPositions(PositionModel):
             _places(batch.source_mask)[:, None, :] - _places(batch.target_mask)[:, :, None]
         ).abs()
 
-    def collect(self, totals: Totals, batch: Batch, posteriors: Posteriors) -> None:
-        super().collect(totals, batch, posteriors)
+    def collect(
+        self, totals: Totals, batch: Batch, found: AlignmentDistribution, posteriors: Posteriors
+    ) -> None:
+        super().collect(totals, batch, found, posteriors)
         distance = self.distance(batch)
         prior = (-self.tension * distance).masked_fill(~batch.source_mask.unsqueeze(1), LOG_ZERO)
         linked = batch.target_mask.float() - posteriors.null

@@ -121,7 +121,7 @@ def test_maximise_takes_what_was_collected(name: str) -> None:
     with torch.no_grad():  # as EM calls it
         found = positions(batch, torch.zeros(4, 3, 4), torch.zeros(4, 3))
         totals: Totals = {}
-        positions.collect(totals, batch, found.posteriors())
+        positions.collect(totals, batch, found, found.posteriors())
         positions.maximise(totals)
     share = totals["null"] / totals["words"]
     torch.testing.assert_close(positions.null_logit.sigmoid().detach(), share)

@@ -166,7 +166,7 @@ def m_step(positions: PositionModel, fixed: Fixed) -> None:
     totals: Totals = {}
     with torch.no_grad():
         for batch, q in fixed:
-            positions.collect(totals, batch, q)
+            positions.collect(totals, batch, positions(batch, *emissions(batch, None)), q)
         positions.maximise(totals)
 
 
@@ -256,6 +256,7 @@ def test_statistics_do_not_see_padding() -> None:
         one: Totals = {}
         other: Totals = {}
         for totals, batch in ((one, tight), (other, wide)):
-            positions.collect(totals, batch, positions(batch, *emissions(batch, 0)).posteriors())
+            found = positions(batch, *emissions(batch, 0))
+            positions.collect(totals, batch, found, found.posteriors())
         for key, value in one.items():
             torch.testing.assert_close(value, other[key])
