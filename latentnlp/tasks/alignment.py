@@ -73,8 +73,8 @@ class LexiconStages:
     """The neural prior of the counts, or the warm start of a neural emission."""
 
     rounds: int = 2  # of a fit followed by EM under the new prior
-    first_epochs: int = 3
-    epochs: int = 2  # of each later fit
+    first_epochs: int = 2
+    epochs: int = 1  # of each later fit
     em_epochs: int = 2  # after each fit
     learner: lexicon.Config = field(default_factory=lexicon.Config)
 
