@@ -119,7 +119,7 @@ def _add_align(commands) -> None:
         help="agreement of both directions' posteriors (default), or a way to symmetrise their "
         "Viterbi paths",
     )
-    align.add_argument("--threshold", type=float, help="of the agreement (default: 0.5)")
+    align.add_argument("--threshold", type=float, help="of the links' scores (default: 0.5)")
     _add_training(align, "em.epochs=8")
     _add_machine(align)
     align.add_argument("--quiet", action="store_true", help="no progress on stderr")

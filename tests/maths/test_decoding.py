@@ -11,7 +11,7 @@ import torch
 from tiny import make_batch, mixed_batch, randomise, vocabulary
 from torch import Tensor, nn
 
-from latentnlp.decoding import Alignment, Config, decode
+from latentnlp.decoding import Alignment, Config, calibrated, decode
 from latentnlp.distributions.alignment import NULL, Posteriors
 from latentnlp.symmetrization import symmetrize
 from latentnlp.tasks.alignment_model import Languages, ModelConfig, build_aligner
@@ -60,12 +60,21 @@ def run(details: bool = False, **options: Any) -> list[Alignment]:
 
 def test_agreement() -> None:
     """(.8 + .7) / 2 = .75, (.6 + .2) / 2 = .4, (.05 + .9) / 2 = .475, (.35 + .7) / 2 = .525."""
-    found = run(method="agreement", threshold=0.45)
+    scores = {p: p**0.36 / (p**0.36 + (1 - p) ** 0.36) for p in (0.75, 0.4, 0.475)}
+    assert scores[0.75] == pytest.approx(0.5976, abs=1e-4)
+    found = run(method="agreement", threshold=0.48)
     assert [one.links for one in found] == [{(0, 0), (2, 1)}, {(0, 0), (0, 1)}]
-    assert found[0].scores == pytest.approx({(0, 0): 0.75, (2, 1): 0.475})
+    assert found[0].scores == pytest.approx({(0, 0): scores[0.75], (2, 1): scores[0.475]})
     assert run(method="agreement", threshold=0.5)[0].links == {(0, 0)}
-    assert run(method="agreement", threshold=0.3)[0].links == {(0, 0), (1, 1), (2, 1)}
-    assert run(method="agreement", threshold=0.76)[0].links == frozenset()
+    assert run(method="agreement", threshold=0.45)[0].links == {(0, 0), (1, 1), (2, 1)}
+    assert run(method="agreement", threshold=0.6)[0].links == frozenset()
+
+
+def test_scores_are_probabilities_and_keep_their_order() -> None:
+    p = torch.tensor([0.0, 1e-30, 0.3, 0.5, 0.5001, 0.9, 1.0, 1.0000002])
+    found = calibrated(p)
+    assert found[0] == 0 and (found[-2:] == 1).all() and found[3] == 0.5
+    assert (found.diff() >= 0).all() and (found[1:-2].diff() > 0).all()
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 2.0])
@@ -159,7 +168,7 @@ def test_order_lines_and_ranges(method: str, positions: str) -> None:
         assert one.scores.keys() == one.links
         assert one.posterior is not None and one.posterior.shape == (n_source, n_target)
         for (i, j), score in one.scores.items():
-            assert score == one.posterior[i, j]
+            assert score == pytest.approx(calibrated(torch.tensor(one.posterior[i, j])).item())
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0])
