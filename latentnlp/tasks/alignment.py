@@ -158,7 +158,7 @@ def train(
     languages = _languages(config.text, text, prior)
     aligner = build_aligner(config.model, languages).to(device)
     if prior is not None:
-        prior.start_positions(aligner)
+        prior.start_positions(aligner, languages)
     model = AlignmentModel(config.text, config.model, languages, aligner, config.decoding)
     with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
         stages = _Stages(config, text, run, device, dev, progress, languages, prior, Path(folder))

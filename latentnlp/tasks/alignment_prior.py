@@ -58,19 +58,22 @@ class Prior:
         there = _renumber(self.there, source, target, *sizes)
         return there, _renumber(self.back, target, source, *reversed(sizes))
 
-    def start_positions(self, aligner: BidirectionalAligner) -> None:
-        """Give ``aligner`` the positions of a prior model, as far as it has the same."""
+    def start_positions(self, aligner: BidirectionalAligner, languages: Languages) -> None:
+        """Give ``aligner``, whose words are those of ``languages``, the positions of a prior model,
+        as far as it has the same."""
         if self.aligner is None:
             return
-        for ours, theirs in zip(aligner.directions(), self.aligner.directions(), strict=True):
-            mine = ours.positions.state_dict()
-            common = {
-                name: value
-                for name, value in theirs.positions.state_dict().items()
-                # Vectors of words stay behind: the words have other numbers now.
-                if name in mine and value.shape == mine[name].shape and "words" not in name
-            }
-            ours.positions.load_state_dict(common, strict=False)
+        numbers = _ids(self.source, languages.source), _ids(self.target, languages.target)
+        both = zip(aligner.directions(), self.aligner.directions(), numbers, strict=True)
+        for ours, theirs, number in both:
+            mine = ours.positions.state_dict()  # in place
+            for name, value in theirs.positions.state_dict().items():
+                if name not in mine or value.shape[1:] != mine[name].shape[1:]:
+                    continue
+                if name.startswith("words"):  # a row a word: they have other numbers now
+                    mine[name][number] = value
+                elif value.shape == mine[name].shape:
+                    mine[name].copy_(value)
 
     def fingerprint(self) -> str:
         """SHA-256 of what a training takes from the prior, in hexadecimal."""

@@ -67,6 +67,10 @@ def test_without_a_step_the_prior_is_the_model(
         for part in ("null_logit", "jump_logits", "start_logits"):
             key = f"{name}.positions.{part}"
             assert torch.equal(before[key], after[key])
+        for part in ("words_left", "words_reached"):  # of the first text's words
+            values = [one[f"{name}.positions.{part}"] for one in (before, after)]
+            first_words, all_words = (one[one != 0].sort().values for one in values)
+            assert len(first_words) >= 16 and torch.equal(first_words, all_words)
     # A half of it, where only that is asked for.
     half = ["--set", "model.counts.prior_weight=0.5", "--model", tmp_path / "half"]
     latentnlp("align", *b, "--prior", first, "--quiet", *NO_EM, *half)
