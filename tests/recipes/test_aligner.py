@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from toy_corpus import ToyCorpus, toy_corpus
 
 from latentnlp import Aligner, UserError
 from latentnlp.data.links import Gold
+from latentnlp.decoding import calibrated
 from latentnlp.emissions import counts
 from latentnlp.tasks.alignment import AlignmentConfig, EMStages
 from latentnlp.tasks.alignment_model import ModelConfig
@@ -54,7 +56,8 @@ def test_alignments_have_scores_and_details(fitted: Aligner, corpus: ToyCorpus) 
         assert other.forward and other.reverse and other.posterior is not None
         assert other.posterior.shape == (len(corpus.source[n].split()),) * 2
         assert np.all((other.posterior >= 0) & (other.posterior <= 1.0001))
-        assert all(other.posterior[link] == score for link, score in other.scores.items())
+        for link, score in other.scores.items():
+            assert score == pytest.approx(calibrated(torch.tensor(other.posterior[link])).item())
 
 
 def test_score(fitted: Aligner, corpus: ToyCorpus) -> None:
