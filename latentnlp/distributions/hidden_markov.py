@@ -197,7 +197,7 @@ class HiddenMarkov:
         path: list[Tensor] = []
         jumps = _steps(trace.transition, n_target)
         for j in reversed(range(n_target)):
-            before = trace.alpha[j - 1] if j else trace.first  # [B, M]
+            before = trace.before[j]  # [B, M]
             stay = before[row, memory] * (0.0 if trace.null is None else trace.null[j, :, 0])
             into = before if trace.leave is None else before * trace.leave
             jump = jumps[j].mT.expand(n_batch, -1, -1)
@@ -214,6 +214,7 @@ class _Trace:
     """What the forward pass leaves behind, in linear space; M = I + 1 memories."""
 
     alpha: Tensor  # [J, B, M]  scaled so that each row sums to one
+    before: Tensor  # [J, B, M]  α_{j-1}
     predicted: Tensor  # [J, B, M]  Σ_m α_{j-1}(m) d(m) T(m, i)
     scale: Tensor  # [J, B, 1]
     emission: Tensor  # [J, B, M]  column 0, the start, is 0
@@ -221,7 +222,6 @@ class _Trace:
     transition: Tensor  # [M, M], [B, M, M] or [J, B, M, M]  column 0 is 0
     leave: Tensor | None  # [B, M]
     final: Tensor  # [B, M]
-    first: Tensor  # [B, M]  α_0
     mask: Tensor | None  # [J, B, 1]
 
 
@@ -260,14 +260,16 @@ def _forward(
 
     first = log_emission.new_zeros(n_batch, n_source + 1)
     first[:, 0] = 1.0
-    alphas, predictions = torch.empty_like(emission), torch.empty_like(emission)
+    alphas = log_emission.new_empty(n_target + 1, *shape[1:])  # α_0 … α_J
+    alphas[0] = first
+    predictions = torch.empty_like(emission)
     scales = log_emission.new_empty(n_target, n_batch, 1)
     alpha, weighted = first, torch.empty_like(first)
     nulls = [None] * n_target if null is None else null.unbind()
     # Column by column, a batch of small matrices is multiplied in half the time.
     by_column = transition.mT.contiguous().mT if transition.dim() == 3 else transition
     jumps = _steps(by_column, n_target)
-    steps = zip(emission, nulls, jumps, predictions, alphas, scales, strict=True)
+    steps = zip(emission, nulls, jumps, predictions, alphas[1:], scales, strict=True)
     for e, n, jump, predicted, after, scale in steps:
         source = alpha if leave is None else torch.mul(alpha, leave, out=weighted)
         _vector_matrix(source, jump, predicted)
@@ -287,7 +289,16 @@ def _forward(
         log_z = log_z + top + (alpha * final).sum(-1).log()
     log_z = torch.where((scales > tiny).all(0).squeeze(-1), log_z, LOG_ZERO)
     return log_z, _Trace(
-        alphas, predictions, scales, emission, null, transition, leave, final, first, mask_steps
+        alphas[1:],
+        alphas[:-1],
+        predictions,
+        scales,
+        emission,
+        null,
+        transition,
+        leave,
+        final,
+        mask_steps,
     )
 
 
@@ -320,7 +331,7 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Cha
             depart.mul_(trace.leave)
         beta = depart if stay is None else depart + stay.mul_(beta)
 
-    before = torch.cat([trace.first.unsqueeze(0), trace.alpha[:-1]])  # α_{j-1}
+    before = trace.before
     gamma = (trace.predicted * arriving)[..., 1:].transpose(0, 1)  # [B, J, I]
     null_count = emission.new_zeros(emission.shape[:2])  # [J, B]
     if stays is not None:

@@ -134,7 +134,7 @@ class CountEmission(Emission):
     def smooth(self, count: Tensor, total: Tensor, mean: Tensor) -> Tensor:
         """log of (n(x, y) + κ m(y | x)) / (n(x) + κ)."""
         strength = self.config.strength
-        return (count + strength * mean).log() - (total + strength).log()
+        return count.add(mean, alpha=strength).div_(total + strength).log_()
 
     def log_null(self) -> Tensor:
         """log p(y | NULL), [|Y|]."""

@@ -160,7 +160,7 @@ class _Direction:
         count, total = _look_up(emission.counts, cells), emission.totals[batch.source].unsqueeze(1)
         if self.leave_one_out:
             own = own.to(count)
-            count = (count - own).clamp_min_(0.0)
+            count.sub_(own).clamp_min_(0.0)
             total = (total - own).clamp_min_(0.0)
         if self.mean is None:
             mean = emission.fixed_mean[batch.target].unsqueeze(2)
