@@ -85,46 +85,59 @@ def decode(
     forward_posteriors, reverse_posteriors = there.posteriors(), back.posteriors()
     p, q = forward_posteriors.emission.mT, reverse_posteriors.emission  # [B, I, J]
     agreement = (p + q) / 2
-    link_scores = calibrated(agreement)
     log_likelihood = forward_posteriors.log_partition + reverse_posteriors.log_partition
     n_words = batch.source_lengths + batch.target_lengths
     confidence = (log_likelihood / (config.sharpness * n_words)).exp().tolist()
+    forward = reverse = None
     if config.method == "posterior":
-        one_way, other_way = p > config.threshold, q > config.threshold
+        forward, reverse = _per_sentence(p > config.threshold), _per_sentence(q > config.threshold)
     elif config.method == "viterbi" or details:
-        one_way = _links_of_path(there.mode(), agreement.shape[1]).mT
-        other_way = _links_of_path(back.mode(), agreement.shape[2])
-    else:
-        one_way = other_way = torch.zeros_like(agreement, dtype=torch.bool)
-    forward, reverse = _per_sentence(one_way), _per_sentence(other_way)
+        forward = _per_sentence(_links_of_path(there.mode(), agreement.shape[1]).mT)
+        reverse = _per_sentence(_links_of_path(back.mode(), agreement.shape[2]))
+    posteriors = agreement.float().cpu()
     if config.method == "agreement":
-        chosen = _per_sentence(link_scores > config.threshold)
+        chosen = (posteriors > _uncalibrated(config.threshold)).nonzero()  # [N, 3]
     else:
-        chosen = [
-            symmetrize(config.symmetrization, f, r) for f, r in zip(forward, reverse, strict=True)
-        ]
-    posteriors, scores = (one.float().cpu().numpy() for one in (agreement, link_scores))
+        assert forward is not None and reverse is not None
+        merged = zip(forward, reverse, strict=True)
+        both = [symmetrize(config.symmetrization, f, r) for f, r in merged]
+        places = [(row, *link) for row, links in enumerate(both) for link in links]
+        chosen = torch.tensor(places, dtype=torch.long).reshape(-1, 3)
+    scores = _scores(posteriors, chosen)
     source_lengths, target_lengths = batch.source_lengths.tolist(), batch.target_lengths.tolist()
     for row, line in enumerate(batch.index.tolist()):
-        score, links = scores[row], chosen[row]
         yield Alignment(
             line=line,
-            links=links,
-            scores={link: float(score[link]) for link in links},
+            links=frozenset(scores[row]),
+            scores=scores[row],
             confidence=confidence[row],
-            forward=forward[row] if details else None,
-            reverse=reverse[row] if details else None,
+            forward=forward[row] if details and forward else None,
+            reverse=reverse[row] if details and reverse else None,
             # A copy: a view would keep the whole batch.
-            posterior=posteriors[row, : source_lengths[row], : target_lengths[row]].copy()
+            posterior=posteriors[row, : source_lengths[row], : target_lengths[row]].numpy().copy()
             if details
             else None,
         )
+
+
+def _scores(posteriors: Tensor, chosen: Tensor) -> list[dict[Link, float]]:
+    """The scores of the ``chosen`` links (sentence, i, j) [N, 3], of each of the B sentences."""
+    scores: list[dict[Link, float]] = [{} for _ in range(len(posteriors))]
+    values = calibrated(posteriors[chosen.unbind(1)])
+    for (row, i, j), value in zip(chosen.tolist(), values.tolist(), strict=True):
+        scores[row][i, j] = value
+    return scores
 
 
 def calibrated(p: Tensor) -> Tensor:
     """The scores of links with mean posteriors p, of any shape."""
     # Rounded, a mean of posteriors may be a little more than 1.
     return (_TEMPERATURE * p.clamp(0, 1).logit()).sigmoid()
+
+
+def _uncalibrated(score: float) -> float:
+    """The posterior that has this score."""
+    return (torch.tensor(score, dtype=torch.double).logit() / _TEMPERATURE).sigmoid().item()
 
 
 def _links_of_path(path: Tensor, positions: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,16 +19,35 @@ class Side:
 
     words: Tensor  # [B, T] int64
     mask: Tensor  # [B, T] bool, True at words
-    types: Tensor  # [U] int64, the distinct words of the batch, rising (0 among them where padded)
-    places: Tensor  # [B, T] int64, words == types[places]
+
+    @property
+    def types(self) -> Tensor:
+        """The distinct words of the batch, [U] int64, rising (0 among them where padded)."""
+        return self._distinct[0]
+
+    @property
+    def places(self) -> Tensor:
+        """[B, T] int64, words == types[places]."""
+        return self._distinct[1]
 
     @property
     def lengths(self) -> Tensor:
         return self.mask.sum(1)  # [B]
 
     def to(self, device: torch.device | str) -> Side:
-        tensors = (self.words, self.mask, self.types, self.places)
-        return Side(*(tensor.to(device, non_blocking=True) for tensor in tensors))
+        if self.words.device == torch.device(device):
+            return self
+        moved = Side(*(one.to(device, non_blocking=True) for one in (self.words, self.mask)))
+        # Found before they go: on a GPU `unique` would make every step wait for the device.
+        distinct = tuple(one.to(device, non_blocking=True) for one in self._distinct)
+        vars(moved)["_distinct"] = distinct
+        return moved
+
+    @cached_property
+    def _distinct(self) -> tuple[Tensor, Tensor]:
+        """Found when they are asked for: EM does without."""
+        types, places = np.unique(self.words.numpy(), return_inverse=True)
+        return torch.from_numpy(types), torch.from_numpy(places.reshape(self.words.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +184,5 @@ def _pad(ids: np.ndarray, offsets: np.ndarray, rows: np.ndarray, width: int) -> 
 
 
 def side(words: np.ndarray, mask: np.ndarray) -> Side:
-    """A side from padded words [B, T]. Its distinct words are found here, on the CPU: on a GPU
-    `unique` would make every step wait for the device."""
-    types, places = np.unique(words, return_inverse=True)
-    tensors = (words, mask, types, places.reshape(words.shape))
-    return Side(*(torch.from_numpy(array) for array in tensors))
+    """A side from padded words [B, T]."""
+    return Side(torch.from_numpy(words), torch.from_numpy(mask))
