@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -122,11 +123,11 @@ def decode(
 
 def _scores(posteriors: Tensor, chosen: Tensor) -> list[dict[Link, float]]:
     """The scores of the ``chosen`` links (sentence, i, j) [N, 3], of each of the B sentences."""
-    scores: list[dict[Link, float]] = [{} for _ in range(len(posteriors))]
-    values = calibrated(posteriors[chosen.unbind(1)])
-    for (row, i, j), value in zip(chosen.tolist(), values.tolist(), strict=True):
-        scores[row][i, j] = value
-    return scores
+    sentence, i, j = chosen.unbind(1)  # sentence rises
+    values = calibrated(posteriors[sentence, i, j]).tolist()
+    scores = zip(zip(i.tolist(), j.tolist(), strict=True), values, strict=True)
+    counts = sentence.bincount(minlength=len(posteriors)).tolist()
+    return [dict(islice(scores, count)) for count in counts]
 
 
 def calibrated(p: Tensor) -> Tensor:
@@ -148,8 +149,7 @@ def _links_of_path(path: Tensor, positions: int) -> Tensor:
 
 def _per_sentence(links: Tensor) -> list[Links]:
     """[B, I, J] bool → the set of (i, j) of each sentence."""
-    sentence, i, j = (place.tolist() for place in links.cpu().nonzero(as_tuple=True))
-    found: list[list[Link]] = [[] for _ in range(links.shape[0])]
-    for row, link in zip(sentence, zip(i, j, strict=True), strict=True):
-        found[row].append(link)
-    return [frozenset(pairs) for pairs in found]
+    sentence, i, j = links.cpu().nonzero(as_tuple=True)
+    pairs = zip(i.tolist(), j.tolist(), strict=True)
+    counts = sentence.bincount(minlength=len(links)).tolist()
+    return [frozenset(islice(pairs, count)) for count in counts]

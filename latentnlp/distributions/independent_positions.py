@@ -37,9 +37,13 @@ class IndependentPositions:
     def posteriors(self) -> Posteriors:
         with torch.no_grad():
             states = self._states()
-            possible = self.target_mask & (states > LOG_ZERO).any(-1)
-            states = torch.where(possible.unsqueeze(-1), states.softmax(-1), 0.0)
-            return Posteriors(states[..., :-1], states[..., -1], self.log_partition())
+            total = states.logsumexp(-1)  # [B, J]
+            possible = self.target_mask & (total > LOG_ZERO)
+            log_z = torch.where(self.target_mask, total, 0.0).sum(-1)
+            # softmax would take longer, and make NaN of nothing but -inf.
+            normaliser = torch.where(possible, total, float("inf")).unsqueeze(-1)
+            posterior = (states - normaliser).exp_()
+            return Posteriors(posterior[..., :-1], posterior[..., -1], log_z)
 
     def log_potential(self, alignment: Tensor) -> Tensor:
         states = self._states().expand(*alignment.shape, -1)
