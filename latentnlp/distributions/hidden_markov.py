@@ -239,7 +239,7 @@ def _forward(
     tiny = torch.finfo(log_emission.dtype).tiny
 
     # Each step is scaled by its best emission, so that exp() cannot overflow.
-    shift = log_emission.max(dim=-1).values  # [B, J]; amax takes longer
+    shift = log_emission.amax(-1)  # [B, J]
     if log_null is not None:
         shift = torch.maximum(shift, log_null)
     shift = torch.where(shift == LOG_ZERO, 0.0, shift)
@@ -306,7 +306,7 @@ def _backward(trace: _Trace, log_z: Tensor, weight: Tensor | None = None) -> Cha
     """The backward recursion: expected counts, each sentence weighted by ``weight`` [B]."""
     n_target = trace.alpha.shape[0]
     # What no path reaches (α = 0) is left out: its β may grow past all bounds, and 0 · ∞ is NaN.
-    inverse_scale = (trace.alpha > 0) * trace.scale.reciprocal()  # [J, B, M]
+    inverse_scale = trace.alpha.sign().div_(trace.scale)  # [J, B, M]
     emission = trace.emission * inverse_scale  # e_j(i) / c_j
     null = None if trace.null is None else trace.null * inverse_scale
     backward = _steps(trace.transition.mT, n_target)

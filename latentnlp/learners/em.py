@@ -82,17 +82,22 @@ class ExpectationMaximisation:
         there = self.there.expect(batch, cells.mT, there_own.mT)
         back = self.back.expect(reverse, cells, back_own)
         links, back_links = there.emission, back.emission.mT  # [B, J, I]
-        if 0 < self.config.agreement_from <= self.epoch:
+        if self._agree():
             root = (links * back_links).sqrt_()
             links = back_links = root * root.sqrt()  # (p q)^¾: pow takes longer
-        self.there.count(batch, cells.mT, there_own.mT, links)
-        self.back.count(reverse, cells, back_own, back_links.mT)
+        links = self.there.keep(batch, there_own.mT, links).mT  # [B, I, J]
+        back_links = self.back.keep(reverse, back_own, back_links.mT)
+        self.back.count(cells, back_links)
+        if not self._agree():  # else what counts is the same
+            self.there.count(cells, links)
         words = batch.source_mask.sum() + batch.target_mask.sum()
         likelihood = there.log_partition.sum() + back.log_partition.sum()
         return {"log_likelihood": likelihood, "weight": words}
 
     @torch.no_grad()
     def end_epoch(self) -> dict[str, float]:
+        if self._agree():
+            self.there.counts.copy_(self.back.counts)
         self.there.maximise()
         self.back.maximise()
         self.epoch += 1
@@ -109,6 +114,9 @@ class ExpectationMaximisation:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         self.epoch = state["epoch"]
+
+    def _agree(self) -> bool:
+        return 0 < self.config.agreement_from <= self.epoch
 
     def _own(self, direction: _Direction, batch: Batch) -> Tensor:
         """The posteriors that this batch's cells had in the last pass, [B, I, J], in place."""
@@ -176,15 +184,20 @@ class _Direction:
         self.positions.collect(self.totals, batch, found, posteriors)
         return posteriors
 
-    def count(self, batch: Batch, cells: Tensor, own: Tensor, links: Tensor) -> None:
-        """Add the expected counts of the lexicon; ``links`` [B, J, I] is what the links count."""
+    def keep(self, batch: Batch, own: Tensor, links: Tensor) -> Tensor:
+        """Count NULL, and keep as the batch's ``own`` what its links count, [B, J, I]; as it is
+        kept, it is returned."""
         if self.leave_one_out:
             own.copy_(links)
             links = own.to(links.dtype)
-        self.counts.index_add_(0, cells.flatten(), links.flatten())
         left = (1.0 - links.sum(2)).clamp_min(0.0)  # links that agree may sum to more than 1
         null = torch.where(batch.target_mask, left, 0.0)
         self.null_counts.index_add_(0, batch.target.flatten(), null.flatten())
+        return links
+
+    def count(self, cells: Tensor, links: Tensor) -> None:
+        """Add the links of the cells [B, I, J] to the expected counts of their word pairs."""
+        self.counts.index_add_(0, cells.flatten(), links.flatten())
 
     def maximise(self) -> None:
         """The M-step of both halves of the aligner."""

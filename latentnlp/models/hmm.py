@@ -80,13 +80,18 @@ class JumpPositions(PositionModel):
 
     def _log_scores(self, batch: Batch) -> Tensor:
         """log s + log l + log r of all jumps, [B, I+1, I]; row 0 is the start; none to padding."""
-        n_batch, n_source = batch.source.shape
-        kinds = self._kinds(n_source).expand(n_batch, -1, -1)  # [B, I+1, I]
-        left = embedding(batch.source, self.words_left).gather(2, kinds[:, 1:])  # [B, I, I]
-        reached = embedding(batch.source, self.words_reached).mT.gather(1, kinds)  # [B, I+1, I]
+        n_source = batch.source.shape[1]
+        kinds, position = self._kinds(n_source), torch.arange(n_source, device=batch.source.device)
+        left = embedding(batch.source, self.words_left)  # [B, I, 5]
+        reached = embedding(batch.source, self.words_reached)  # [B, I, 6]
+        reached = reached.masked_fill(~batch.source_mask.unsqueeze(2), LOG_ZERO)
         scores = torch.cat([self.start_logits, self.jump_logits])[self._buckets(n_source)]
-        scores = scores + reached + pad(left, (0, 0, 1, 0))
-        return scores.masked_fill(~batch.source_mask.unsqueeze(1), LOG_ZERO)
+        # As columns of a matrix, which takes a quarter of the time of gather.
+        column = position * reached.shape[2] + kinds  # [I+1, I]
+        scores = scores + _columns(reached, column)
+        column = position.unsqueeze(1) * left.shape[2] + kinds[1:]  # [I, I]
+        scores[:, 1:] += _columns(left, column)
+        return scores
 
     def _buckets(self, n_source: int) -> Tensor:
         """Which of [start scores, jump scores] a jump uses, [I+1, I]."""
@@ -159,11 +164,17 @@ def _by_kind(uses: Tensor) -> tuple[Tensor, Tensor]:
     """How often each word is left [B, I, 5] and reached [B, I, 6] by each kind of jump, of how
     often each jump is used [B, I+1, I]."""
     start, jumps = uses[:, 0], uses[:, 1:]
-    back, on = jumps.tril(-2), jumps.triu(2)
+    every = torch.ones_like(jumps[0])
+    back, on = jumps * every.tril(-2), jumps * every.triu(2)  # sooner than jumps.tril(-2)
     one_back, none, one_on = (jumps.diagonal(jump, 1, 2) for jump in (-1, 0, 1))
     left = [back.sum(2), pad(one_back, (1, 0)), none, pad(one_on, (0, 1)), on.sum(2)]
     reached = [back.sum(1), pad(one_back, (0, 1)), none, pad(one_on, (1, 0)), on.sum(1), start]
     return torch.stack(left, -1), torch.stack(reached, -1)
+
+
+def _columns(factors: Tensor, column: Tensor) -> Tensor:
+    """factors [B, ·, ·], of which ``column`` counts both places as one → [B, *column.shape]."""
+    return factors.flatten(1).index_select(1, column.flatten()).unflatten(1, column.shape)
 
 
 def _jumps(position: Tensor) -> Tensor:
