@@ -16,7 +16,8 @@ Two departures, each an option, keep rare words from collecting whatever stands 
   what is left (after Liang, Taskar and Klein 2006, section 3.2, whose product takes more from words
   with several links; the geometric mean, ½, gives more to chance).
 
-Without them, and with κ → 0, this is Baum-Welch and the likelihood never falls.
+Without them, and with κ → 0, this is Baum-Welch and the likelihood never falls (but for the HMM's
+overrelaxed steps, see `models.hmm`).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class ExpectationMaximisation:
         links = self.there.keep(batch, there_own.mT, links).mT  # [B, I, J]
         back_links = self.back.keep(reverse, back_own, back_links.mT)
         self.back.count(cells, back_links)
-        if not self._agree():  # else what counts is the same
+        if not self._agree():  # else the counts are the same: see end_epoch
             self.there.count(cells, links)
         words = batch.source_mask.sum() + batch.target_mask.sum()
         likelihood = there.log_partition.sum() + back.log_partition.sum()

@@ -18,6 +18,8 @@ def add(totals: Totals, name: str, value: Tensor) -> None:
 class PositionModel(nn.Module):
     """p(a | x, J), with the probability of NULL as its one common parameter."""
 
+    by_word: tuple[str, ...] = ()  # parameters with a row for each source word
+
     def __init__(self, null_probability: float) -> None:
         super().__init__()
         self.null_logit = nn.Parameter(torch.logit(torch.tensor(null_probability)))
@@ -38,6 +40,7 @@ class PositionModel(nn.Module):
         add(totals, "words", batch.target_mask.sum().to(posteriors.null.dtype))
 
     def maximise(self, totals: Totals) -> None:
-        """The M-step: set the parameters from summed expected counts. Never lowers E[log p]."""
+        """The M-step: set the parameters from summed expected counts. Never lowers E[log p], but
+        where the model says so."""
         share = totals["null"] / totals["words"].clamp_min(1.0)
         self.null_logit.copy_(torch.logit(share.float(), eps=1e-4))

@@ -31,6 +31,7 @@ from latentnlp.models._positions import PositionModel, Totals
 _KINDS = 5  # jumps of at most -2, of -1, 0 and 1, of at least 2
 _START = _KINDS  # the kind of the jump from the start
 _STEP = 0.5  # of iterative scaling
+_TINY = torch.finfo(torch.float32).tiny
 _UNSEEN = 0.1  # departures of a pretended sentence, so that no jump becomes impossible
 
 
@@ -48,6 +49,7 @@ class Config:
 
 
 class JumpPositions(PositionModel):
+    by_word = ("words_left", "words_reached")
     pretended: Tensor  # [3W+1]  jumps that the M-step adds to those it is given
 
     def __init__(self, config: Config, source: Vocabulary) -> None:
@@ -71,7 +73,7 @@ class JumpPositions(PositionModel):
             target_mask=batch.target_mask,
             log_null=log_null + logsigmoid(self.null_logit),
             # Scores are no larger than HiddenMarkov allows them to be: no logsumexp, which is slow.
-            log_leave=logsigmoid(-self.null_logit) - scores.exp().sum(-1).log(),
+            log_leave=logsigmoid(-self.null_logit) - scores.exp().sum(-1).clamp_min(_TINY).log(),
         )
 
     def _distributions(self) -> Tensor:
@@ -115,24 +117,22 @@ class JumpPositions(PositionModel):
         super().collect(totals, batch, found, posteriors)
         rate = posteriors.leave * (found.log_leave - logsigmoid(-self.null_logit)).exp()
         expected = found.log_transition.exp() * rate.unsqueeze(-1)
+        self._add_uses(totals, "", batch, posteriors.transition)
+        self._add_uses(totals, "expected_", batch, expected)
+
+    def _add_uses(self, totals: Totals, prefix: str, batch: Batch, uses: Tensor) -> None:
+        """Add how often jumps were used, [B, I+1, I], to the scores that they use."""
+        left, reached = _by_kind(uses)
         bucket = self._buckets(batch.source.shape[1])
-        sizes = {
-            "jumps": self.pretended.shape,
-            "left": self.words_left.shape,
-            "reached": self.words_reached.shape,
-        }
-        for prefix, uses in (("", posteriors.transition), ("expected_", expected)):
-            left, reached = _by_kind(uses)
-            parts = {
-                "jumps": (bucket, uses.sum(0)),
-                "left": (batch.source, left),
-                "reached": (batch.source, reached),
-            }
-            for name, (place, value) in parts.items():
-                if prefix + name not in totals:
-                    totals[prefix + name] = value.new_zeros(sizes[name])
-                value = value.reshape(-1, *sizes[name][1:])
-                totals[prefix + name].index_add_(0, place.flatten(), value)
+        for name, scores, place, value in (
+            ("jumps", self.pretended, bucket, uses.sum(0)),
+            ("left", self.words_left, batch.source, left),
+            ("reached", self.words_reached, batch.source, reached),
+        ):
+            if prefix + name not in totals:
+                totals[prefix + name] = value.new_zeros(scores.shape)
+            value = value.reshape(-1, *scores.shape[1:])
+            totals[prefix + name].index_add_(0, place.flatten(), value)
 
     def maximise(self, totals: Totals) -> None:
         r"""Climb Σ C(d) log s(d) + Σ C_k(x) log l_k(x) + Σ C_k(x) log r_k(x) - Σ n log Σ_{i ≤ I} ….
@@ -164,7 +164,7 @@ def _by_kind(uses: Tensor) -> tuple[Tensor, Tensor]:
     """How often each word is left [B, I, 5] and reached [B, I, 6] by each kind of jump, of how
     often each jump is used [B, I+1, I]."""
     start, jumps = uses[:, 0], uses[:, 1:]
-    every = torch.ones_like(jumps[0])
+    every = jumps.new_ones(jumps.shape[1:])
     back, on = jumps * every.tril(-2), jumps * every.triu(2)  # sooner than jumps.tril(-2)
     one_back, none, one_on = (jumps.diagonal(jump, 1, 2) for jump in (-1, 0, 1))
     left = [back.sum(2), pad(one_back, (1, 0)), none, pad(one_on, (0, 1)), on.sum(2)]

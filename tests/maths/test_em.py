@@ -334,13 +334,17 @@ def test_null_counts_are_never_negative(tmp_path: Path) -> None:
 # (f) Two processes, by hand.
 
 
+@pytest.mark.parametrize("sentences", [1, 5])  # 1: the second rank has no rows
 @pytest.mark.parametrize("positions", POSITIONS)
-def test_two_ranks_count_what_one_process_counts(tmp_path: Path, positions: str) -> None:
+def test_two_ranks_count_what_one_process_counts(
+    tmp_path: Path, positions: str, sentences: int
+) -> None:
     folders = tmp_path / "one", tmp_path / "two"
     for folder in folders:
         folder.mkdir()
     text = corpus_text(6, pairs=11)
-    one, two = Corpus(text, folders[0]), Corpus(text, folders[1], ranks=2)
+    one = Corpus(text, folders[0], sentences=sentences)
+    two = Corpus(text, folders[1], sentences=sentences, ranks=2)
     aligner = one.aligner(positions=positions)
     copies = [copy.deepcopy(aligner) for _ in range(2)]
     alone = ExpectationMaximisation(Config(agreement_from=2), aligner, one.table)

@@ -260,3 +260,14 @@ def test_statistics_do_not_see_padding() -> None:
             positions.collect(totals, batch, found, found.posteriors())
         for key, value in one.items():
             torch.testing.assert_close(value, other[key])
+
+
+def test_jumps_that_are_next_to_impossible() -> None:
+    """Scores below the smallest float32 have a normaliser all the same."""
+    positions = hmm.build(hmm.Config(decay=200.0), SOURCE)
+    batch = make_batch([[2, 3, 4]], [[2, 2]])
+    found = positions(batch, *(one.float() for one in emissions(batch, 0)))
+    assert found.log_partition().isfinite().all()
+    posteriors, totals = found.posteriors(), {}
+    positions.collect(totals, batch, found, posteriors)
+    assert all(value.isfinite().all() for value in totals.values())
