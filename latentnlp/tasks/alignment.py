@@ -94,7 +94,7 @@ class MarginalStage:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    cells: int = 2**19  # largest B · I · J of a batch
+    cells: int = 2**19  # largest B · I · J of a batch, and a quarter of the largest B · I², B · J²
     sentences: int = 1024  # largest B
 
     def __post_init__(self) -> None:
@@ -156,9 +156,10 @@ def train(
     """
     prior = read_prior(config.data.prior, config.text) if config.data.prior else None
     languages = _languages(config.text, text, prior)
-    aligner = build_aligner(config.model, languages).to(device)
+    aligner = build_aligner(config.model, languages)
     if prior is not None:
         prior.start_positions(aligner, languages)
+    aligner.to(device)
     model = AlignmentModel(config.text, config.model, languages, aligner, config.decoding)
     with tempfile.TemporaryDirectory(prefix="latentnlp-") as folder:
         stages = _Stages(config, text, run, device, dev, progress, languages, prior, Path(folder))

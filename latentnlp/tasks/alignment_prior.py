@@ -60,7 +60,7 @@ class Prior:
 
     def start_positions(self, aligner: BidirectionalAligner, languages: Languages) -> None:
         """Give ``aligner``, whose words are those of ``languages``, the positions of a prior model,
-        as far as it has the same."""
+        as far as it has the same. It is still on the CPU, where priors are read."""
         if self.aligner is None:
             return
         numbers = _ids(self.source, languages.source), _ids(self.target, languages.target)
@@ -70,7 +70,7 @@ class Prior:
             for name, value in theirs.positions.state_dict().items():
                 if name not in mine or value.shape[1:] != mine[name].shape[1:]:
                     continue
-                if name.startswith("words"):  # a row a word: they have other numbers now
+                if name in ours.positions.by_word:  # they have other numbers now
                     mine[name][number] = value
                 elif value.shape == mine[name].shape:
                     mine[name].copy_(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import Corpus, corpus_text, make_batch
+from tiny import Corpus, corpus_text, make_batch, randomise
 
 from latentnlp import UserError
 from latentnlp.data.cooccurrences import OUTSIDE, Cooccurrences
@@ -17,7 +17,7 @@ from latentnlp.data.vocabulary import UNK, Vocabulary
 from latentnlp.emissions import counts
 from latentnlp.emissions.counts import CountEmission, Pseudocounts
 from latentnlp.learners.em import Config, ExpectationMaximisation
-from latentnlp.tasks.alignment_model import Languages, TextConfig
+from latentnlp.tasks.alignment_model import Languages, ModelConfig, TextConfig, build_aligner
 from latentnlp.tasks.alignment_prior import Prior, read_prior
 
 SOURCE, TARGET = Vocabulary([("a", 3), ("b", 1)]), Vocabulary([("u", 2), ("v", 2), ("w", 0)])
@@ -197,6 +197,24 @@ def test_words_get_the_numbers_of_the_union(tmp_path: Path) -> None:
     assert sorted(found) == sorted([a_u, new_v, (UNK, target.id("v"), 4.0)])
     assert there.totals.tolist() == [0, 4, 2, 3] and back.totals.tolist() == [0, 0, 0, 2, 7]
     assert there.null_counts.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_words_keep_their_jumps() -> None:
+    """A prior model knows a and b; the text has a and c."""
+    known = build_aligner(ModelConfig(), Languages(SOURCE, TARGET))
+    randomise(known)
+    prior = Prior(SOURCE, TARGET, pseudocounts(False), pseudocounts(True), aligner=known)
+    languages = prior.extend(Languages(Vocabulary([("c", 4), ("a", 2)]), TARGET))
+    aligner = build_aligner(ModelConfig(), languages)
+    prior.start_positions(aligner, languages)
+    found, given = aligner.source_to_target.positions, known.source_to_target.positions
+    for name in ("jump_logits", "start_logits", "null_logit"):
+        assert torch.equal(getattr(found, name), getattr(given, name))
+    for name in ("words_left", "words_reached"):
+        mine, theirs = getattr(found, name), getattr(given, name)
+        for word in ("a", "b"):
+            assert torch.equal(mine[languages.source.id(word)], theirs[SOURCE.id(word)])
+        assert not mine[languages.source.id("c")].any()
 
 
 def test_the_fingerprint_is_of_all_that_counts(tmp_path: Path) -> None:
