@@ -55,7 +55,7 @@ _TEMPERATURE = 0.36  # β
 @dataclass(frozen=True)
 class Config:
     method: Literal["agreement", "posterior", "viterbi"] = "agreement"
-    threshold: float = 0.5
+    threshold: float = 0.5  # of scores ("agreement") or of posteriors ("posterior")
     sharpness: float = 2.0  # λ
     symmetrization: Symmetrization = "grow-diag-final-and"  # of "posterior" and "viterbi"
 
@@ -74,7 +74,7 @@ class Alignment:
     confidence: float = 0.0  # in the pair
     forward: Links | None = None  # source → target alone, if asked for
     reverse: Links | None = None  # target → source alone, if asked for
-    posterior: np.ndarray | None = None  # [I, J]: the mean, if asked for
+    posterior: np.ndarray | None = None  # [I, J]: the mean, not calibrated, if asked for
 
 
 @torch.no_grad()
@@ -97,7 +97,8 @@ def decode(
         reverse = _per_sentence(_links_of_path(back.mode(), agreement.shape[2]))
     posteriors = agreement.float().cpu()
     if config.method == "agreement":
-        chosen = (posteriors > _uncalibrated(config.threshold)).nonzero()  # [N, 3]
+        # In float64: of thresholds close to 1 float32 makes 1.
+        chosen = (posteriors.double() > _uncalibrated(config.threshold)).nonzero()  # [N, 3]
     else:
         assert forward is not None and reverse is not None
         merged = zip(forward, reverse, strict=True)

@@ -171,6 +171,17 @@ def test_order_lines_and_ranges(method: str, positions: str) -> None:
             assert score == pytest.approx(calibrated(torch.tensor(one.posterior[i, j])).item())
 
 
+def test_thresholds_close_to_one() -> None:
+    """What is above them in float64 is not above them once both are float32."""
+    surely, hardly = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[1 - 1e-5, 0.0]]])
+    for posterior, links in ((surely, {(0, 0)}), (hardly, frozenset())):
+        there = Given(posterior, torch.zeros(1, 1, dtype=torch.long))
+        back = Given(posterior.mT, torch.zeros(1, 2, dtype=torch.long))
+        aligner: Any = GivenAligner(there, back)
+        (one,) = decode(aligner, make_batch([[2, 3]], [[2]]), Config(threshold=0.999))
+        assert one.links == links
+
+
 @pytest.mark.parametrize("threshold", [0.0, 1.0, -1.0])
 def test_threshold_out_of_range(threshold: float) -> None:
     with pytest.raises(ValueError, match="threshold"):
