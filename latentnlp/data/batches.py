@@ -45,7 +45,7 @@ class Side:
 
     @cached_property
     def _distinct(self) -> tuple[Tensor, Tensor]:
-        """Found when they are asked for: EM does without."""
+        """Found when they are asked for: EM on the CPU does without."""
         types, places = np.unique(self.words.numpy(), return_inverse=True)
         return torch.from_numpy(types), torch.from_numpy(places.reshape(self.words.shape))
 
@@ -101,9 +101,10 @@ class Batch:
 class Batches:
     """A corpus cut into batches of fixed composition.
 
-    Pairs are sorted by (I, J, line) and cut greedily so that B · max I · max J <= `cells` and
-    B <= `max_sentences`; a single pair over the budget is a batch of its own. Skipped pairs
-    (length 0) are in no batch. Only the order of the batches changes from epoch to epoch.
+    Pairs are sorted by (I, J, line) and cut greedily so that B · max I · max J <= `cells`,
+    B · max(I, J)² <= 4 `cells` (an HMM has a matrix of jumps a sentence) and B <= `max_sentences`;
+    a single pair over the budget is a batch of its own. Skipped pairs (length 0) are in no batch.
+    Only the order of the batches changes from epoch to epoch.
 
     Rank r of `world` gets the rows r, r + world, ... of every batch, padded to the I and J of the
     whole batch: all ranks take equally many steps, together over the batches that one process sees.
@@ -161,15 +162,16 @@ class Batches:
 def _cut(source: np.ndarray, target: np.ndarray, cells: int, max_sentences: int) -> np.ndarray:
     """Where each batch of the sorted pairs starts and the last one ends: int64 [batches + 1].
 
-    For b = 1, 2, ... pairs from a start on, cost(b) = b · I_b · max(J_1 .. J_b) never falls,
-    because the pairs are sorted by I: the largest b within the budget is a binary search.
+    For b = 1, 2, ... pairs from a start on, neither I_b, as the pairs are sorted, nor
+    max(J_1 .. J_b) ever falls, nor does what they cost: the largest b within the budget is a binary
+    search.
     """
     starts = [0]
     while starts[-1] < len(source):
         window = slice(starts[-1], starts[-1] + max_sentences)
         i = source[window].astype(np.int64)
         j = np.maximum.accumulate(target[window].astype(np.int64))
-        cost = np.arange(1, len(i) + 1) * i * j
+        cost = np.arange(1, len(i) + 1) * np.maximum(i * j, np.maximum(i, j) ** 2 // 4)
         starts.append(starts[-1] + max(1, int(np.searchsorted(cost, cells, side="right"))))
     return np.array(starts, dtype=np.int64)
 

@@ -79,7 +79,8 @@ def test_the_cut_is_the_greedy_one_over_the_sorted_pairs(tmp_path: Path, seed: i
     widest = 0
     for i, j, n in sorted((i, j, n) for n, (i, j) in enumerate(lengths) if i):
         rows = len(expected[-1]) + 1 if expected else 0
-        if not expected or rows > most or rows * i * max(widest, j) > cells:
+        wide = max(widest, j)
+        if not expected or rows > most or rows * max(i * wide, max(i, wide) ** 2 // 4) > cells:
             expected.append([])
             widest = 0
         expected[-1].append(n)
@@ -87,6 +88,16 @@ def test_the_cut_is_the_greedy_one_over_the_sorted_pairs(tmp_path: Path, seed: i
     batches = Batches(corpus, cells, most, seed=0, shuffle=False)
     assert [batch.index.tolist() for batch in batches.epoch(3)] == expected
     assert [batch.number for batch in batches.epoch(3)] == list(range(len(batches)))
+
+
+@pytest.mark.parametrize("sides", [(40, 2), (2, 40)])
+def test_lopsided_pairs_do_not_make_large_matrices_of_jumps(
+    tmp_path: Path, sides: tuple[int, int]
+) -> None:
+    text = ListText(*([["w"] * length] * 64 for length in sides))
+    corpus = encode(text, *build_vocabularies(text), tmp_path)
+    batches = list(Batches(corpus, 2000, 64, seed=0, shuffle=False))
+    assert [len(batch) for batch in batches] == [5] * 12 + [4]  # 25 by I · J alone
 
 
 @pytest.mark.parametrize("seed", SEEDS)
