@@ -152,7 +152,7 @@ class Aligner(_Parameters):
         self, source: Sentences, target: Sentences, details: bool = False
     ) -> list[Alignment]:
         """Links with their scores, and the confidence in each pair; with ``details`` also each
-        direction's links and all posteriors."""
+        direction's links and all posteriors, not calibrated."""
         text, device = _text(source, target), pick_device(self.device)
         return list(align(self._fitted(), text, device, details=details, progress=self.progress))
 

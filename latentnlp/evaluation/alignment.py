@@ -161,32 +161,31 @@ def bootstrap_interval(
 
 @dataclass(frozen=True)
 class CalibrationBin:
-    """Predicted links whose posterior lies in [low, high), the last bin in [low, 1]."""
+    """Predicted links whose score lies in [low, high), the last bin in [low, 1]."""
 
     low: float
     high: float
     count: int
-    mean_posterior: float
+    mean_score: float
     precision: float  # share of them among the possible gold links
 
 
 def calibration(
     scores: Sequence[Mapping[Link, float]], gold: Sequence[Gold], bins: int = 10
 ) -> list[CalibrationBin]:
-    """Reliability of link posteriors: in each bin, how sure the model was and how often right.
+    """Reliability of the scores of links: in each bin, how sure the model was and how often right.
 
-    `scores`: for each sentence pair, the posterior in [0, 1] of each link offered. Bins without a
+    `scores`: for each sentence pair, the score in [0, 1] of each link offered. Bins without a
     link are left out. Raises UserError if the numbers of sentence pairs differ.
     """
     _check_equal(len(gold), len(scores), "lines of scored links")
     pairs = [
-        (posterior, link in truth.possible)
+        (score, link in truth.possible)
         for links, truth in zip(scores, gold, strict=True)
-        for link, posterior in links.items()
+        for link, score in links.items()
     ]
     table = np.array(pairs, dtype=np.float64).reshape(-1, 2)  # [links, 2]
-    # A sum of float32 posteriors may exceed 1 by a rounding error.
-    place = np.clip((table[:, 0] * bins).astype(np.int64), 0, bins - 1)
+    place = np.minimum((table[:, 0] * bins).astype(np.int64), bins - 1)
     rows = []
     for k in range(bins):
         inside = table[place == k]
@@ -197,9 +196,9 @@ def calibration(
 
 
 def expected_calibration_error(bins: Sequence[CalibrationBin]) -> float:
-    """Σ_b (n_b / n) |mean posterior of b − precision of b| (Naeini, Cooper and Hauskrecht 2015)."""
+    """Σ_b (n_b / n) |mean score of b − precision of b| (Naeini, Cooper and Hauskrecht 2015)."""
     total = sum(one.count for one in bins)
-    gaps = (one.count * abs(one.mean_posterior - one.precision) for one in bins)
+    gaps = (one.count * abs(one.mean_score - one.precision) for one in bins)
     return sum(gaps) / max(total, 1)
 
 

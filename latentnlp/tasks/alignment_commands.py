@@ -248,7 +248,7 @@ def _print_calibration(bins: Sequence[CalibrationBin], as_json: bool) -> None:
         return
     sys.stdout.write("score      links  mean score  right\n")
     for one in bins:
-        shares = f"{one.mean_posterior:10.3f}  {one.precision:5.3f}"
+        shares = f"{one.mean_score:10.3f}  {one.precision:5.3f}"
         sys.stdout.write(f"{one.low:.1f}-{one.high:.1f}  {one.count:7}  {shares}\n")
     sys.stdout.write(f"expected calibration error {error:.3f}\n")
 

@@ -1,6 +1,6 @@
 """Write the links of a part of the corpus:  extract.py out/bible [--part test]
 
-Writes into RUN/links/: PART.pharaoh (the links), PART.scores.jsonl (with posteriors), and each
+Writes into RUN/links/: PART.pharaoh (the links), PART.scores.jsonl (with scores), and each
 direction alone, PART.forward.pharaoh and PART.reverse.pharaoh (Viterbi paths, or the links above
 the threshold where the run decodes by "posterior").
 """

@@ -141,7 +141,7 @@ def test_calibration() -> None:
     scores = [{(0, 0): 0.95, (1, 1): 1.0000001, (2, 2): 0.1}, {(2, 2): 0.92, (0, 1): 0.12}]
     low, high = calibration(scores, truth)
     assert (low.low, low.high, low.count, low.precision) == (0.1, 0.2, 2, 0.0)
-    assert low.mean_posterior == pytest.approx(0.11)
+    assert low.mean_score == pytest.approx(0.11)
     assert (high.low, high.high, high.count, high.precision) == (0.9, 1.0, 3, 1.0)
     # Two links at .11 of which none is right, three at .9567 which all are.
     error = (2 * 0.11 + 3 * (1 - (0.95 + 1.0 + 0.92) / 3)) / 5
