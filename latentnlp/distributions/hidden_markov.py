@@ -213,8 +213,7 @@ class HiddenMarkov:
 class _Trace:
     """What the forward pass leaves behind, in linear space; M = I + 1 memories."""
 
-    alpha: Tensor  # [J, B, M]  scaled so that each row sums to one
-    before: Tensor  # [J, B, M]  α_{j-1}
+    alphas: Tensor  # [J+1, B, M]  α_0 … α_J, scaled so that each row sums to one
     predicted: Tensor  # [J, B, M]  Σ_m α_{j-1}(m) d(m) T(m, i)
     scale: Tensor  # [J, B, 1]
     emission: Tensor  # [J, B, M]  column 0, the start, is 0
@@ -223,6 +222,16 @@ class _Trace:
     leave: Tensor | None  # [B, M]
     final: Tensor  # [B, M]
     mask: Tensor | None  # [J, B, 1]
+
+    @property
+    def alpha(self) -> Tensor:
+        """α_j, [J, B, M]."""
+        return self.alphas[1:]
+
+    @property
+    def before(self) -> Tensor:
+        """α_{j-1}, [J, B, M]."""
+        return self.alphas[:-1]
 
 
 def _forward(
@@ -258,13 +267,12 @@ def _forward(
     transition = _by_step(pad(log_transition.exp(), (1, 0)))  # [M, M], [B, M, M], [J, B, M, M]
     leave = None if log_leave is None else log_leave.exp()
 
-    first = log_emission.new_zeros(n_batch, n_source + 1)
-    first[:, 0] = 1.0
     alphas = log_emission.new_empty(n_target + 1, *shape[1:])  # α_0 … α_J
-    alphas[0] = first
+    alphas[0] = 0.0
+    alphas[0, :, 0] = 1.0
     predictions = torch.empty_like(emission)
     scales = log_emission.new_empty(n_target, n_batch, 1)
-    alpha, weighted = first, torch.empty_like(first)
+    alpha, weighted = alphas[0], torch.empty_like(alphas[0])
     nulls = [None] * n_target if null is None else null.unbind()
     # Column by column, a batch of small matrices is multiplied in half the time.
     by_column = transition.mT.contiguous().mT if transition.dim() == 3 else transition
@@ -289,16 +297,7 @@ def _forward(
         log_z = log_z + top + (alpha * final).sum(-1).log()
     log_z = torch.where((scales > tiny).all(0).squeeze(-1), log_z, LOG_ZERO)
     return log_z, _Trace(
-        alphas[1:],
-        alphas[:-1],
-        predictions,
-        scales,
-        emission,
-        null,
-        transition,
-        leave,
-        final,
-        mask_steps,
+        alphas, predictions, scales, emission, null, transition, leave, final, mask_steps
     )
 
 
