@@ -185,7 +185,8 @@ def calibration(
         for link, score in links.items()
     ]
     table = np.array(pairs, dtype=np.float64).reshape(-1, 2)  # [links, 2]
-    place = np.minimum((table[:, 0] * bins).astype(np.int64), bins - 1)
+    # A score may exceed 1 by a rounding error.
+    place = np.clip((table[:, 0] * bins).astype(np.int64), 0, bins - 1)
     rows = []
     for k in range(bins):
         inside = table[place == k]
